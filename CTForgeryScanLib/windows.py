@@ -1,0 +1,71 @@
+"""Where the 32×32 sub-images of a slice lie (Section 3.4, Eq. 4–7).
+
+A sub-image, or window, with index (r, c) covers rows 4r … 4r+31 and columns 4c … 4c+31, so its centre is the point
+(column 4c + 15.5, row 4r + 15.5) in pixel centres. The paper's Eq. 4 names the same window by y = 16 + 4r.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+WINDOW = 32
+"""Side of a sub-image in pixels."""
+STRIDE = 4
+"""Distance between neighbouring sub-images in pixels."""
+CENTRE = (WINDOW - 1) / 2
+"""Offset from a window's first pixel to its centre, in pixels."""
+
+_BODY_HU = -500
+_AIR_HU = -1000
+
+
+def grid_shape(rows: int, columns: int) -> tuple[int, int]:
+    """Number of windows down and across a slice of that size (Eq. 5); (121, 121) for 512×512.
+
+    Raises ValueError if the slice is smaller than one window.
+    """
+    if min(rows, columns) < WINDOW:
+        raise ValueError(
+            f"a slice of {rows}×{columns} pixels is smaller than one {WINDOW}×{WINDOW} sub-image"
+        )
+    return (rows - WINDOW) // STRIDE + 1, (columns - WINDOW) // STRIDE + 1
+
+
+def centres(rows: int, columns: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows and columns, in pixels, of the window centres: arrays of shape (R,) and (C,)."""
+    r, c = grid_shape(rows, columns)
+    return STRIDE * np.arange(r, dtype=np.float64) + CENTRE, STRIDE * np.arange(c, dtype=np.float64) + CENTRE
+
+
+def circle_mask(rows: int, columns: int) -> NDArray[np.bool_]:
+    """Windows, bool [r, c], whose centre lies on or inside the inscribed circle (Eq. 6–7).
+
+    Eq. 6–7 as printed give only the right half, with the row measured from 0; meant, and built by the authors'
+    program, are both halves with the row measured from the image's middle. Their centres are the paper's,
+    (16 + 4c, 16 + 4r). 12,477 windows at 512×512. Outside, the paper sets the probability to 0.
+    """
+    r, c = grid_shape(rows, columns)
+    y = WINDOW / 2 + STRIDE * np.arange(r) - rows / 2
+    x = WINDOW / 2 + STRIDE * np.arange(c) - columns / 2
+    return x[None, :] ** 2 + y[:, None] ** 2 <= (min(rows, columns) / 2) ** 2
+
+
+def body_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Windows, bool [r, c], whose centre lies in the patient: the slice's largest object, lungs included.
+
+    The patient table and most clothes fall away. ``hu`` is one slice [j, i] in HU. If nothing in the slice is denser
+    than air, no window is in the body.
+    """
+    y, x = centres(*hu.shape)
+    at_centre = np.ix_(np.floor(y).astype(int), np.floor(x).astype(int))
+    # The slice is smoothed before it is sampled at the window centres, so that noise cannot open the body's outline.
+    dense = ndimage.uniform_filter(np.maximum(hu, _AIR_HU).astype(np.float32), STRIDE)[at_centre] > _BODY_HU
+    parts, count = ndimage.label(ndimage.binary_opening(dense, np.ones((3, 3))))
+    if count == 0:
+        return np.zeros(dense.shape, bool)
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    # The outermost windows may cut the body open (a field of view smaller than the patient): close it along the edge.
+    closed = ndimage.binary_closing(np.pad(largest, 8), np.ones((5, 5)))[8:-8, 8:-8]
+    return ndimage.binary_fill_holes(closed)

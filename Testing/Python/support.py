@@ -1,0 +1,23 @@
+"""What several test files share: where the real data lie (if they do) and how a test says that it needs them."""
+
+from __future__ import annotations
+
+import os
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def shared_data() -> Path | None:
+    """Folder of the real CT data (``ctgan/``, ``pristine_slices/``, ``ct/``), or None where it is absent.
+
+    It is not part of the project: ``CTFORGERYSCAN_DATA`` names it, else ``../shared/data`` beside the checkout.
+    """
+    folder = Path(os.environ.get("CTFORGERYSCAN_DATA", ROOT.parent / "shared" / "data"))
+    return folder if (folder / "ctgan" / "labels.csv").is_file() else None
+
+
+needs_shared_data = unittest.skipUnless(
+    shared_data(), "the real CT data are absent (set CTFORGERYSCAN_DATA to their folder)"
+)
