@@ -131,11 +131,21 @@ class LocalDetector(nn.Module):
             ResidualBlock(w, 2 * w, pool=True),  # 2w × 10 × 10
             SpatialAttention(),  # 2w × 8 × 8
             ResidualBlock(2 * w, 4 * w, pool=False),  # 4w × 4 × 4
-            WindowChannelAttention(4 * w, extent=4, stride=STRIDE // 2),  # 8w × 1 × 1
         )
+        self.pool = WindowChannelAttention(4 * w, extent=4, stride=STRIDE // 2)  # 8w × 1 × 1
         self.head = nn.Sequential(
             nn.Conv2d(8 * w, 2 * w, 1), nn.SELU(inplace=True), nn.Conv2d(2 * w, heads, 1)
         )
+
+    def in_precision(self, precision: torch.dtype) -> LocalDetector:
+        """A fused copy whose trunk, where the work is, computes in ``precision``; windows are judged in float32.
+
+        Its weights are rounded to bfloat16 whatever the precision: so every device runs the same network, and a
+        bfloat16 heatmap differs from a float32 one by the rounding of its activations alone.
+        """
+        fused = self.fused()
+        fused.trunk.to(torch.bfloat16).to(precision)
+        return fused
 
     def forward(self, hu: Tensor) -> Tensor:
         rows, columns = hu.shape[-2:]
@@ -146,9 +156,9 @@ class LocalDetector(nn.Module):
         # What no window covers would leave the pooled branch and its shortcut with sizes that differ by one.
         covered = hu[..., : rows - (rows - WINDOW) % STRIDE, : columns - (columns - WINDOW) % STRIDE]
         # Channels last is the order in which CPUs and GPUs run such convolutions fastest.
-        features = self.input(covered).to(self.head[0].weight.dtype, memory_format=torch.channels_last)
-        features = self.trunk(features)
-        logits: Tensor = self.head(features)
+        precision = next(self.trunk.parameters()).dtype
+        pixels = self.input(covered).to(precision, memory_format=torch.channels_last)
+        logits: Tensor = self.head(self.pool(self.trunk(pixels).float()))
         return logits
 
     def fused(self) -> LocalDetector:

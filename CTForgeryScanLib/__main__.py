@@ -1,0 +1,265 @@
+"""The command line: ``ctforgeryscan scan IN [IN …] -o OUT`` and ``ctforgeryscan models``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from CTForgeryScanLib import __version__
+from CTForgeryScanLib.errors import CTForgeryScanError, InputError, ScanCancelled
+
+DONE, BAD_INPUT, SOME_FAILED, CANCELLED = 0, 2, 3, 130
+
+_DESCRIPTION = """\
+Tells whether, and where, a chest CT was tampered with by a generative network such as CT-GAN.
+Research software for integrity triage: not a diagnosis, and no proof that a scan is untouched."""
+
+_SCAN_HELP = """\
+Each input gets a folder of its own under OUT with
+  result.json       verdict, regions, slices, parameters and provenance (schema in the README)
+  slices.csv        one row a slice
+  heatmap.nrrd      p(forged) of every 32x32 sub-image, in its own geometry: any viewer lays it over the CT
+  regions.seg.nrrd  the tampered regions as a segmentation
+  picture.png       the most suspicious slice beside itself under its heatmap
+
+exit status
+  0    every input was scanned, whatever the verdict
+  2    bad input or arguments
+  3    some of several inputs failed; the others are done
+  130  cancelled (Ctrl-C); the input being scanned left nothing, earlier ones are done
+
+examples
+  ctforgeryscan scan /data/CT0042 -o results
+  ctforgeryscan scan *.nrrd -o results --progress none
+  ctforgeryscan scan /data/study -o results --series 1.3.6.1.4.1.14519.5.2.1.6279.6001.1"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    args = _parser().parse_args(argv)
+    # A service manager's stop is the user's Ctrl-C: clean up and say so.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(args.run(args))
+    except (KeyboardInterrupt, ScanCancelled):
+        _report_error(args, None, ScanCancelled("The scan was cancelled; nothing half-done was left."))
+        return CANCELLED
+    except CTForgeryScanError as error:
+        _report_error(args, None, error)
+        return BAD_INPUT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("ctforgeryscan", description=_DESCRIPTION, formatter_class=_Formatter)
+    parser.add_argument("--version", action="version", version=f"ctforgeryscan {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    scan = commands.add_parser(
+        "scan", help="scan CTs", description=_DESCRIPTION, epilog=_SCAN_HELP, formatter_class=_Formatter
+    )
+    scan.add_argument("inputs", nargs="+", metavar="IN", help="DICOM folder or file, NRRD, NIfTI, MHD or MHA")
+    scan.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results"
+    )
+    scan.add_argument(
+        "--model", default="ctgan-v1", help="shipped model by name, or a model's folder (default: ctgan-v1)"
+    )
+    scan.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    scan.add_argument(
+        "--precision", default="auto", help="auto, float32, bfloat16 or float16 (default: auto)"
+    )
+    scan.add_argument(
+        "--series", help="which series of a folder with several: UID, number or a part that only one has"
+    )
+    scan.add_argument("--slices", type=_slices, metavar="A:B", help="only slices A to B-1, counted from 0")
+    scan.add_argument(
+        "--progress",
+        choices=["bar", "json", "none"],
+        default="bar",
+        help="bar on stderr, JSON lines on stdout, or none (default: bar)",
+    )
+    scan.add_argument("--debug", action="store_true", help="show the traceback of errors")
+    scan.set_defaults(run=_scan)
+
+    models = commands.add_parser(
+        "models",
+        help="list the shipped models",
+        description="List the shipped models: what each was trained on and how well it does.",
+        formatter_class=_Formatter,
+    )
+    models.set_defaults(run=_models, progress="none", debug=False)
+    return parser
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of the texts above."""
+
+
+def _slices(text: str) -> tuple[int | None, int | None]:
+    first, colon, stop = text.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        a, b = (int(part) if part else None for part in (first, stop))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a range: give A:B, for example 40:80 or :80"
+        ) from None
+    return a, b
+
+
+def _scan(args: argparse.Namespace) -> int:
+    # Imported here, so that --help and argument errors do not wait for torch.
+    from CTForgeryScanLib.cascade import scan
+    from CTForgeryScanLib.models import load_model
+    from CTForgeryScanLib.report import write_results
+
+    model = load_model(args.model)
+    failed = 0
+    for source, folder in zip(args.inputs, _result_folders(args.inputs, args.output), strict=True):
+        try:
+            result = scan(
+                source,
+                model=model,
+                device=args.device,
+                precision=args.precision,
+                series=args.series,
+                slices=args.slices,
+                on_progress=partial(_show_progress, args, source),
+            )
+            write_results(result, folder)
+        except ScanCancelled:
+            raise
+        except CTForgeryScanError as error:
+            _report_error(args, source, error)
+            failed += 1
+            continue
+        _show_result(args, source, folder, result)
+    if failed == 0:
+        return DONE
+    return SOME_FAILED if failed < len(args.inputs) else BAD_INPUT
+
+
+def _result_folders(inputs: Sequence[str], output: Path) -> list[Path]:
+    """One folder an input, named after it; inputs of the same name are numbered."""
+    folders: list[Path] = []
+    for source in inputs:
+        path = Path(source).resolve()
+        name = path.name if path.is_dir() else path.name.removesuffix(".gz").rsplit(".", 1)[0]
+        folder, number = output / (name or "scan"), 2
+        while folder in folders:
+            folder, number = output / f"{name}-{number}", number + 1
+        folders.append(folder)
+    return folders
+
+
+def _models(args: argparse.Namespace) -> int:
+    from CTForgeryScanLib.models import list_models, models_folder
+
+    cards = list_models()
+    if not cards:
+        raise InputError(f"No model lies in '{models_folder()}': install ctforgeryscan again.")
+    for card in cards:
+        print(f"{card['name']}: {card['description']}")
+        for line in card["summary"]:
+            print(f"  {line}")
+    return DONE
+
+
+def _show_progress(args: argparse.Namespace, source: str, progress: Any) -> None:
+    if args.progress == "json":
+        _print_json(
+            {
+                "event": "slice",
+                "input": source,
+                "k": progress.k,
+                "done": progress.done,
+                "of": progress.of,
+                "peak": round(progress.peak, 6),
+                "seconds_left": round(progress.seconds_left, 1),
+            }
+        )
+    elif args.progress == "bar" and sys.stderr.isatty():
+        filled = 30 * progress.done // progress.of
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        end = "\r\033[K" if progress.done == progress.of else ""
+        bar = "#" * filled + "." * (30 - filled)
+        line = f"\r[{bar}] {progress.done}/{progress.of} slices, {minutes}:{seconds:02d} left "
+        print(line + end, end="", file=sys.stderr, flush=True)
+
+
+def _show_result(args: argparse.Namespace, source: str, folder: Path, result: Any) -> None:
+    if args.progress == "json":
+        _print_json(
+            {
+                "event": "result",
+                "input": source,
+                "folder": str(folder),
+                "verdict": result.verdict,
+                "probability": result.probability,
+                "regions": len(result.regions),
+            }
+        )
+        return
+    from CTForgeryScanLib.picture import DISCLAIMER, VERDICTS
+
+    print(f"{source}: {VERDICTS[result.verdict]}")
+    for sentence in (
+        *result.volume.notes,
+        *result.provenance["notes"],
+        *(r.text for r in result.assessment.reasons),
+    ):
+        print(f"  note: {sentence}")
+    if result.slices:
+        flagged = [s.k for s in result.slices if s.flagged]
+        print(
+            f"  {len(flagged)} of {len(result.slices)} slices flagged{': ' if flagged else ''}{_runs(flagged)}"
+        )
+    for region in result.regions:
+        r, a, s = region.center_ras
+        size = " x ".join(f"{mm:.0f}" for mm in region.extent_mm)
+        print(
+            f"  region {region.id}: slices {region.slices[0]}-{region.slices[1]}, score {region.score:.2f}, "
+            f"centre RAS ({r:.1f}, {a:.1f}, {s:.1f}) mm, size {size} mm"
+        )
+    print(f"  results in {folder} ({result.provenance['seconds']:.1f} s on {result.provenance['device']})")
+    print(f"  {DISCLAIMER}", flush=True)
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """[3, 4, 5, 9] → "3-5, 9"."""
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _report_error(args: argparse.Namespace, source: str | None, error: CTForgeryScanError) -> None:
+    if args.progress == "json":
+        _print_json({"event": "error", "input": source, "type": type(error).__name__, "message": str(error)})
+    print(f"ctforgeryscan: {error}", file=sys.stderr, flush=True)
+    if args.debug:
+        traceback.print_exception(error, file=sys.stderr)
+
+
+def _print_json(event: dict[str, Any]) -> None:
+    print(json.dumps(event, ensure_ascii=False), flush=True)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The whole cascade on one CT: heatmap → flagged slices → tampered regions → verdict."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from CTForgeryScanLib import __version__
+from CTForgeryScanLib.assessable import Assessment, Reason, assess
+from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.heatmap import Heatmap, Sweep, Sweeper, sweep_volume
+from CTForgeryScanLib.models import DEFAULT_MODEL, Model, load_model
+from CTForgeryScanLib.regions import Region, find_regions, scan_probability
+from CTForgeryScanLib.volume import Source, Volume, load_volume
+from CTForgeryScanLib.windows import CENTRE, STRIDE
+
+SCHEMA_VERSION = 1
+
+Verdict = Literal["no_tampering_found", "suspicious", "not_assessable"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One finished slice: ``done`` of ``of`` slices, slice ``k`` of the volume, its highest p(forged), its map
+    [r, c], and the seconds that are left at this pace."""
+
+    k: int
+    done: int
+    of: int
+    peak: float
+    heatmap: NDArray[np.float32]
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class SliceResult:
+    """One slice: calibrated p(forged), whether it is flagged, and its highest window with that window's centre
+    (i, j) in CT voxels; None where no window of the slice lies in the body."""
+
+    k: int
+    probability: float
+    flagged: bool
+    peak_score: float
+    peak_ij: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What a scan found, with all that is needed to show it and to repeat it."""
+
+    volume: Volume
+    assessment: Assessment
+    verdict: Verdict
+    probability: float | None
+    regions: tuple[Region, ...]
+    slices: tuple[SliceResult, ...]
+    heatmap: Heatmap | None
+    """None, like ``probability`` and ``labels``, when the volume is not assessable and was therefore not swept."""
+    labels: NDArray[np.uint8] | None
+    """Region ids, uint8 [k, r, c], in the heatmap's geometry."""
+    parameters: dict[str, Any]
+    provenance: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that ``result.json`` holds; its fields are documented in the README."""
+        volume = self.volume
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "input": {
+                "path": volume.source,
+                "series_uid": volume.header.series_uid,
+                "shape": list(volume.shape),
+                "spacing_mm": list(volume.spacing_mm),
+                "sha256": volume.sha256,
+                "notes": list(volume.notes),
+            },
+            "assessable": self.assessment.assessable,
+            "reasons": [asdict(reason) for reason in self.assessment.reasons],
+            "verdict": self.verdict,
+            "probability": self.probability,
+            "regions": [asdict(region) for region in self.regions],
+            "evidence": [],
+            "slices": [asdict(s) for s in self.slices],
+            "parameters": self.parameters,
+            "provenance": self.provenance,
+        }
+
+
+def scan(
+    source: Source,
+    *,
+    model: str | Path | Model = DEFAULT_MODEL,
+    device: str = "auto",
+    precision: str = "auto",
+    series: str | None = None,
+    slices: tuple[int | None, int | None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    should_cancel: Callable[[], bool] | None = None,
+) -> ScanResult:
+    """Scan a CT for regions that a generative network repainted.
+
+    ``source`` is what ``load_volume`` takes. ``slices`` = (a, b) scans slices a … b−1 only, numbered as in the whole
+    volume. The same input gives the same numbers through every door.
+
+    Raises InputError, ModelError, DeviceError, or ScanCancelled once ``should_cancel()`` is true.
+    """
+    started = time.monotonic()
+    whole = load_volume(source, series=series)
+    first, stop = _range(whole, slices)
+    loaded = model if isinstance(model, Model) else load_model(model)
+    sweeper = Sweeper(loaded.detector, device, precision)
+    parameters = {
+        "slices": [first, stop],
+        "slice_threshold": loaded.slice_threshold,
+        "region_rule": asdict(loaded.rule),
+    }
+    assessment = assess(whole, loaded.card["validated"])
+    if not assessment.assessable:
+        provenance = _provenance(loaded, sweeper.ran, whole, time.monotonic() - started)
+        return ScanResult(
+            whole, assessment, "not_assessable", None, (), (), None, None, parameters, provenance
+        )
+
+    def on_slice(k: int, of_slice: NDArray[np.float32], seconds_left: float) -> None:
+        if on_progress is not None:
+            on_progress(
+                Progress(first + k, k + 1, len(part.hu), float(of_slice.max()), of_slice, seconds_left)
+            )
+
+    part = whole.slices(first, stop)
+    heatmap = sweep_volume(part, sweeper, on_slice=on_slice, should_cancel=should_cancel)
+    probability = loaded.classifier.probability(heatmap.p)
+    flagged = probability >= loaded.slice_threshold
+    found = find_regions(part, heatmap, flagged, loaded.rule)
+    if found.too_wide:
+        assessment = replace(assessment, reasons=(*assessment.reasons, _PROCESSED_WHOLE))
+    suspicious = bool(found.regions) or (len(flagged) == 1 and bool(flagged[0]))
+    return ScanResult(
+        volume=part,
+        assessment=assessment,
+        verdict="suspicious" if suspicious else "no_tampering_found",
+        probability=scan_probability(probability, part.spacing_mm[2], loaded.rule),
+        regions=tuple(_in_whole(region, first) for region in found.regions),
+        slices=_slice_results(heatmap, probability, flagged, first),
+        heatmap=heatmap,
+        labels=found.labels,
+        parameters=parameters,
+        provenance=_provenance(loaded, sweeper.ran, whole, time.monotonic() - started),
+    )
+
+
+_PROCESSED_WHOLE = Reason(
+    code="hot_everywhere",
+    severity="warn",
+    text=(
+        "Large parts of whole slices look unlike an untouched reconstruction: rather a processed image or a scanner "
+        "that the model does not know than a small forged region."
+    ),
+)
+
+
+def _range(volume: Volume, slices: tuple[int | None, int | None] | None) -> tuple[int, int]:
+    count = len(volume.hu)
+    first, stop = slices or (None, None)
+    first, stop = 0 if first is None else first, count if stop is None else stop
+    if not 0 <= first < stop <= count:
+        raise InputError(
+            f"The slices {first}:{stop} are not in '{volume.source}', which has slices 0:{count}: give a range within."
+        )
+    return first, stop
+
+
+def _in_whole(region: Region, first: int) -> Region:
+    """The region with slices numbered as in the whole volume; its RAS coordinates hold already."""
+    i, j, k = region.center_ijk
+    ei, ej, (k0, k1) = region.extent_ijk
+    return replace(
+        region,
+        center_ijk=(i, j, k + first),
+        extent_ijk=(ei, ej, (k0 + first, k1 + first)),
+        slices=(region.slices[0] + first, region.slices[1] + first),
+        peak_slice=region.peak_slice + first,
+    )
+
+
+def _slice_results(
+    heatmap: Heatmap, probability: NDArray[np.float64], flagged: NDArray[np.bool_], first: int
+) -> tuple[SliceResult, ...]:
+    results = []
+    for k, of_slice in enumerate(heatmap.p):
+        r, c = np.unravel_index(np.argmax(of_slice), of_slice.shape)
+        peak = float(of_slice[r, c])
+        place = (float(STRIDE * c + CENTRE), float(STRIDE * r + CENTRE)) if peak > 0 else None
+        results.append(SliceResult(first + k, float(probability[k]), bool(flagged[k]), peak, place))
+    return tuple(results)
+
+
+def _provenance(model: Model, ran: Sweep, volume: Volume, seconds: float) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "torch": torch.__version__,
+        "model": model.name,
+        "model_sha256": model.card["sha256"],
+        "input_sha256": volume.sha256,
+        "device": ran.device,
+        "precision": ran.precision,
+        "notes": list(ran.notes),
+        "seconds": round(seconds, 3),
+        "cpus": os.cpu_count(),
+    }

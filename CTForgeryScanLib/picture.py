@@ -1,0 +1,123 @@
+"""The picture: the most suspicious slice beside itself under its heatmap, and the slices' probabilities below."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+
+from CTForgeryScanLib.cascade import ScanResult
+from CTForgeryScanLib.windows import CENTRE, STRIDE
+
+VERDICTS = {
+    "no_tampering_found": "No tampering found",
+    "suspicious": "Suspicious",
+    "not_assessable": "Not assessable",
+}
+DISCLAIMER = "Research software for integrity triage: not a diagnosis, and no proof that a scan is untouched."
+
+_LUNG_WINDOW = (-1000, 300)
+_SIDE = 512
+_MARGIN = 16
+_TEXT, _GREY, _BACKGROUND, _MARK = (235, 235, 235), (150, 150, 150), (20, 20, 24), (80, 200, 255)
+# Dark violet to light yellow with rising lightness, so that it reads in grey and for the colour-blind.
+_COLOURS = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], float)
+
+
+def heatmap_on_pixels(heatmap: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """p(forged) [r, c] interpolated at the pixel centres of a slice [j, i]; 0 beyond the outermost windows."""
+    y, x = ((np.arange(n) - CENTRE) / STRIDE for n in shape)
+    grid = np.meshgrid(y, x, indexing="ij")
+    values: NDArray[np.float32] = ndimage.map_coordinates(heatmap, grid, order=1, mode="constant", cval=0)
+    return values
+
+
+def overlay(hu: NDArray[np.int16], heatmap: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The slice [j, i] in the lung window under its heatmap, RGB uint8 [j, i, 3]."""
+    grey = _grey(hu).astype(float)[..., None]
+    p = heatmap_on_pixels(heatmap, hu.shape)
+    steps = np.linspace(0, 1, len(_COLOURS))
+    colour = np.stack([np.interp(p, steps, channel) for channel in _COLOURS.T], axis=-1)
+    alpha = np.clip((p - 0.15) / 0.35, 0, 0.7)[..., None]
+    return (grey * (1 - alpha) + colour * alpha).astype(np.uint8)
+
+
+def draw(result: ScanResult) -> Image.Image:
+    """The whole picture. Raises ValueError for a result without a heatmap."""
+    if result.heatmap is None:
+        raise ValueError("a volume that was not swept has no heatmap to show")
+    # Region peak first: in a scan with a region the single hottest slice may be elsewhere.
+    worst = max(result.slices, key=lambda s: (s.probability, s.peak_score))
+    k = result.regions[0].peak_slice if result.regions else worst.k
+    index = k - result.slices[0].k
+    hu, p = result.volume.hu[index], result.heatmap.p[index]
+    plot_height = 130 if len(result.slices) > 1 else 0
+    canvas = Image.new("RGB", (2 * _SIDE + 3 * _MARGIN, _SIDE + 108 + plot_height), _BACKGROUND)
+    pen = ImageDraw.Draw(canvas)
+    _heading(pen, result, k)
+    for at, pixels in enumerate((np.repeat(_grey(hu)[..., None], 3, axis=2), overlay(hu, p))):
+        canvas.paste(_square(pixels), (_MARGIN + at * (_SIDE + _MARGIN), 62))
+    _mark(pen, result, k, hu.shape)
+    if plot_height:
+        _profile(pen, result, (_MARGIN, 62 + _SIDE + 14, 2 * _SIDE + 2 * _MARGIN, 62 + _SIDE + plot_height))
+    pen.text((_MARGIN, canvas.height - 22), DISCLAIMER, _GREY, font=_font(13))
+    return canvas
+
+
+def _grey(hu: NDArray[np.int16]) -> NDArray[np.uint8]:
+    low, high = _LUNG_WINDOW
+    return (np.clip((hu.astype(float) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def _scale(shape: tuple[int, ...]) -> float:
+    return _SIDE / max(shape)
+
+
+def _square(pixels: NDArray[np.uint8]) -> Image.Image:
+    scale = _scale(pixels.shape[:2])
+    size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
+    return Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
+
+
+def _heading(pen: ImageDraw.ImageDraw, result: ScanResult, k: int) -> None:
+    flagged = sum(s.flagged for s in result.slices)
+    verdict = VERDICTS[result.verdict]
+    if result.regions:
+        verdict += f": {len(result.regions)} region{'s' if len(result.regions) > 1 else ''}"
+    pen.text((_MARGIN, 8), verdict, _TEXT, font=_font(22))
+    shown = next(s for s in result.slices if s.k == k)
+    facts = f"slice {k}, p(forged) {shown.probability:.2f}, highest window {shown.peak_score:.2f}"
+    pen.text(
+        (_MARGIN, 38), f"{facts}; {flagged} of {len(result.slices)} slices flagged", _GREY, font=_font(14)
+    )
+
+
+def _mark(pen: ImageDraw.ImageDraw, result: ScanResult, k: int, shape: tuple[int, ...]) -> None:
+    """Outline the regions that reach the slice, on both images."""
+    scale = _scale(shape)
+    for region in result.regions:
+        if region.slices[0] <= k <= region.slices[1]:
+            (i0, i1), (j0, j1), _ = region.extent_ijk
+            for left in (_MARGIN, 2 * _MARGIN + _SIDE):
+                box = [left + i0 * scale, 62 + j0 * scale, left + (i1 + 1) * scale, 62 + (j1 + 1) * scale]
+                pen.rectangle(box, outline=_MARK)
+            pen.text((box[2] + 4, box[1]), str(region.id), _MARK, font=_font(16))
+
+
+def _profile(pen: ImageDraw.ImageDraw, result: ScanResult, box: tuple[int, int, int, int]) -> None:
+    """p(slice forged) over the slices as bars, flagged ones marked, with the threshold."""
+    x0, y0, x1, y1 = box[0], box[1] + 16, box[2], box[3] - 8
+    pen.text((x0, box[1] - 4), "p(slice forged) by slice; the line is the threshold", _GREY, font=_font(13))
+    width = (x1 - x0) / len(result.slices)
+    for n, s in enumerate(result.slices):
+        left, top = x0 + n * width, y1 - max(s.probability, 0.01) * (y1 - y0)
+        pen.rectangle(
+            [left, top, max(left + width - 1, left), y1], fill=(249, 142, 9) if s.flagged else (95, 95, 105)
+        )
+    line = y1 - result.parameters["slice_threshold"] * (y1 - y0)
+    pen.line([x0, line, x1, line], fill=_TEXT)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,119 @@
+"""What a scan leaves on disk: result.json, slices.csv, heatmap.nrrd, regions.seg.nrrd and picture.png."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from CTForgeryScanLib.cascade import ScanResult
+from CTForgeryScanLib.errors import OutputError
+from CTForgeryScanLib.picture import draw
+
+_SEGMENT_COLOUR = "1 0.55 0.04"
+
+
+def write_results(result: ScanResult, folder: Path) -> None:
+    """Write all files of a scan to ``folder``, whole or not at all; an earlier result there is replaced.
+
+    A volume that was not assessable leaves ``result.json`` only. Raises OutputError when the place is read-only, full,
+    or holds something that is not a result.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if (
+            folder.exists()
+            and not (folder / "result.json").is_file()
+            and (not folder.is_dir() or any(folder.iterdir()))
+        ):
+            raise OutputError(
+                f"'{folder}' exists and holds no result of a scan: give another -o, or remove it."
+            )
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            _write_files(result, part)
+            # mkdtemp made it private; the user's own umask decides who reads results.
+            part.chmod(_folder_mode(folder.parent))
+            _replace(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, OutputError):
+            raise
+        cause = getattr(error, "strerror", None) or "the disk may be full"
+        raise OutputError(
+            f"The results cannot be written to '{folder}' ({cause}): free space or give another -o."
+        ) from error
+
+
+def _folder_mode(like: Path) -> int:
+    return like.stat().st_mode & 0o777
+
+
+def _replace(part: Path, folder: Path) -> None:
+    """Put the finished folder in its place by renaming, so that no reader ever sees half a result."""
+    if not folder.exists():
+        part.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    folder.rename(old / "result")
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_files(result: ScanResult, folder: Path) -> None:
+    text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "result.json").write_text(text + "\n", encoding="utf-8")
+    if result.heatmap is None or result.labels is None:
+        return
+    _write_slices(result, folder / "slices.csv")
+    _write_nrrd(result.heatmap.p, result.heatmap.ijk_to_ras, folder / "heatmap.nrrd", {})
+    _write_nrrd(result.labels, result.heatmap.ijk_to_ras, folder / "regions.seg.nrrd", _segments(result))
+    draw(result).save(folder / "picture.png")
+
+
+def _write_slices(result: ScanResult, path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["k", "probability", "flagged", "peak_score", "peak_i", "peak_j"])
+        for s in result.slices:
+            i, j = s.peak_ij or ("", "")
+            writer.writerow([s.k, f"{s.probability:.6f}", int(s.flagged), f"{s.peak_score:.6f}", i, j])
+
+
+def _write_nrrd(
+    array: NDArray[np.float32] | NDArray[np.uint8],
+    ijk_to_ras: NDArray[np.float64],
+    path: Path,
+    fields: dict[str, str],
+) -> None:
+    """An array [k, j, i] with its geometry, which NRRD keeps in LPS."""
+    image = sitk.GetImageFromArray(array)
+    ijk_to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ijk_to_ras
+    spacing = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((ijk_to_lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(ijk_to_lps[:3, 3].tolist())
+    for key, value in fields.items():
+        image.SetMetaData(key, value)
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def _segments(result: ScanResult) -> dict[str, str]:
+    """The header fields by which Slicer reads a label volume as a segmentation, one segment a region."""
+    fields: dict[str, str] = {}
+    for n, region in enumerate(result.regions):
+        fields |= {
+            f"Segment{n}_ID": f"TamperedRegion_{region.id}",
+            f"Segment{n}_Name": f"Tampered region {region.id}",
+            f"Segment{n}_LabelValue": str(region.id),
+            f"Segment{n}_Layer": "0",
+            f"Segment{n}_Color": _SEGMENT_COLOUR,
+        }
+    return fields

@@ -1,0 +1,167 @@
+"""The shipped model end to end: the bundled sample, golden numbers, both doors, real CT where it is at hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+import CTForgeryScanLib
+import phantoms
+from CTForgeryScanLib.__main__ import main
+from CTForgeryScanLib.cascade import Progress, ScanResult
+from CTForgeryScanLib.errors import ScanCancelled
+from CTForgeryScanLib.heatmap import Sweeper
+from CTForgeryScanLib.models import list_models, load_model
+from CTForgeryScanLib.volume import load_volume
+from CTForgeryScanLib.windows import CENTRE, STRIDE
+from small_models import write_model
+from support import ROOT, needs_shared_data, shared_data
+
+SAMPLE = ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
+GOLDEN = Path(__file__).with_name("golden.json")
+REAL_CT = ROOT / ".cache" / "lung1_image.nrrd"
+
+
+def without_time(result: dict[str, Any]) -> dict[str, Any]:
+    provenance = {k: v for k, v in result["provenance"].items() if k != "seconds"}
+    return json.loads(json.dumps(result | {"provenance": provenance}))
+
+
+class Sample(unittest.TestCase):
+    result: ScanResult
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.result = CTForgeryScanLib.scan(SAMPLE, device="cpu")
+
+    def test_finds_the_forged_site_and_nothing_else(self) -> None:
+        (site,) = json.loads(sitk.ReadImage(str(SAMPLE)).GetMetaData("CTForgeryScan_forged"))
+        self.assertEqual(self.result.verdict, "suspicious")
+        (region,) = self.result.regions
+        distance = np.subtract(region.center_ras, site["ras"])
+        self.assertLess(np.linalg.norm(distance[:2]), 24 * self.result.volume.spacing_mm[0])
+        self.assertLessEqual(region.slices[0], site["ijk"][2])
+        self.assertGreaterEqual(region.slices[1], site["ijk"][2])
+
+    def test_golden_numbers(self) -> None:
+        golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+        self.assertEqual(self.result.provenance["model_sha256"], golden["model_sha256"])
+        peaks = [s.peak_score for s in self.result.slices]
+        # bfloat16, float16 and float32 may differ by 0.02.
+        np.testing.assert_allclose(peaks, golden["peak_score"], atol=0.02)
+        self.assertEqual([s.k for s in self.result.slices if s.flagged], golden["flagged"])
+
+    def test_console_and_command_line_give_the_same_numbers(self) -> None:
+        with tempfile.TemporaryDirectory() as out:
+            status = main(["scan", str(SAMPLE), "-o", out, "--device", "cpu", "--progress", "none"])
+            written = json.loads((Path(out) / SAMPLE.stem / "result.json").read_text(encoding="utf-8"))
+            heatmap = sitk.GetArrayFromImage(sitk.ReadImage(f"{out}/{SAMPLE.stem}/heatmap.nrrd"))
+        self.assertEqual(status, 0)
+        self.assertEqual(without_time(written), without_time(self.result.to_dict()))
+        assert self.result.heatmap is not None
+        np.testing.assert_array_equal(heatmap, self.result.heatmap.p)
+
+    def test_bfloat16_stays_close_to_float32(self) -> None:
+        volume, detector = load_volume(SAMPLE), load_model().detector
+        middle = volume.hu[12:14]
+        exact = np.stack(list(Sweeper(detector, "cpu", "float32").sweep(middle)))
+        rounded = np.stack(list(Sweeper(detector, "cpu", "bfloat16").sweep(middle)))
+        np.testing.assert_allclose(rounded, exact, atol=0.02)
+
+
+class Doors(unittest.TestCase):
+    """What any model does, on a phantom."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.model = load_model(write_model(Path(folder.name)))
+        hu = phantoms.chest(slices=8, size=192)
+        hu[2:7, 100:112, 100:112] = 1000
+        self.source = (hu, phantoms.geometry())
+
+    def test_array_image_and_file_give_the_same_result(self) -> None:
+        image = sitk.GetImageFromArray(self.source[0])
+        image.SetSpacing([0.7, 0.7, 2.5])
+        image.SetOrigin([-120.0, -110.0, -300.0])
+        with tempfile.TemporaryDirectory() as folder:
+            sitk.WriteImage(image, f"{folder}/ct.nrrd")
+            results = [
+                CTForgeryScanLib.scan(s, model=self.model, device="cpu").to_dict()
+                for s in (self.source, image, f"{folder}/ct.nrrd")
+            ]
+        for result in results:
+            del result["input"]["path"]
+        self.assertEqual(*map(without_time, results[:2]))
+        self.assertEqual(*map(without_time, results[1:]))
+        self.assertEqual(len(results[0]["regions"]), 1)
+
+    def test_progress_tells_every_slice_and_cancel_stops(self) -> None:
+        seen: list[Progress] = []
+        result = CTForgeryScanLib.scan(self.source, model=self.model, on_progress=seen.append, slices=(1, 5))
+        self.assertEqual([(p.k, p.done, p.of) for p in seen], [(k, k, 4) for k in range(1, 5)])
+        np.testing.assert_array_equal(np.stack([p.heatmap for p in seen]), result.heatmap.p)  # type: ignore[union-attr]
+        self.assertEqual(seen[-1].seconds_left, 0)
+        with self.assertRaises(ScanCancelled):
+            CTForgeryScanLib.scan(self.source, model=self.model, should_cancel=lambda: True)
+
+    def test_importing_the_package_does_not_import_torch(self) -> None:
+        import subprocess
+        import sys
+
+        code = "import CTForgeryScanLib, sys; print(CTForgeryScanLib.__version__, 'torch' in sys.modules)"
+        out = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        self.assertEqual(out.stdout.split(), [CTForgeryScanLib.__version__, "False"])
+
+
+class Cards(unittest.TestCase):
+    def test_the_card_says_what_a_user_asks(self) -> None:
+        for card in list_models():
+            for field in (
+                "description",
+                "intended_use",
+                "training_data",
+                "limits",
+                "summary",
+                "results",
+                "validated",
+            ):
+                self.assertTrue(card[field], field)
+        self.assertEqual(main(["models"]), 0)
+
+
+class RealCT(unittest.TestCase):
+    @unittest.skipUnless(REAL_CT.is_file(), "the public CT is not here: make demo fetches it")
+    def test_an_untouched_ct_with_a_tumour_is_clean(self) -> None:
+        result = CTForgeryScanLib.scan(REAL_CT)
+        self.assertEqual((result.verdict, result.regions), ("no_tampering_found", ()))
+
+    @needs_shared_data
+    def test_genuine_forged_slices_are_hot_at_their_sites(self) -> None:
+        # These slices trained the shipped weights: this tests that the program runs them, not how good they are.
+        data = shared_data()
+        assert data is not None
+        rows = list(csv.DictReader((data / "ctgan" / "labels.csv").read_text(encoding="utf-8").splitlines()))[
+            ::9
+        ]
+        sweeper = Sweeper(load_model().detector, "cpu")
+        on_site = 0
+        for row in rows:
+            (p,) = sweeper.sweep(load_volume(data / "ctgan" / row["file"]).hu)
+            r, c = np.unravel_index(np.argmax(p), p.shape)
+            place = (STRIDE * c + CENTRE, STRIDE * r + CENTRE)
+            on_site += bool(np.hypot(place[0] - float(row["x"]), place[1] - float(row["y"])) < 24)
+        self.assertGreaterEqual(on_site, len(rows) - 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

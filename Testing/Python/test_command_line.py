@@ -1,0 +1,288 @@
+"""The command line as a person meets it: exit statuses, sentences, files, progress and cancel."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+import phantoms
+from CTForgeryScanLib.__main__ import main
+from small_models import write_model
+from support import ROOT
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a command."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = main([str(a) for a in arguments])
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+    return status, out.getvalue(), err.getvalue()
+
+
+def write_nrrd(path: Path, hu: np.ndarray, *, z_mm: float = 2.5) -> Path:
+    image = sitk.GetImageFromArray(hu)
+    image.SetSpacing([0.7, 0.7, z_mm][: image.GetDimension()] + [1.0] * (image.GetDimension() - 3))
+    sitk.WriteImage(image, str(path), useCompression=True)
+    return path
+
+
+class CommandLine(unittest.TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.model = write_model(self.folder / "model")
+        self.out = self.folder / "out"
+        hu = phantoms.chest(slices=8, size=192)
+        self.clean = write_nrrd(self.folder / "clean.nrrd", hu)
+        hu[2:7, 100:112, 100:112] = 1000
+        self.marked = write_nrrd(self.folder / "marked.nrrd", hu)
+
+    def scan(self, *arguments: str | Path) -> tuple[int, str, str]:
+        return run("scan", "--model", self.model, "--device", "cpu", "--progress", "none", *arguments)
+
+    def test_two_inputs_two_folders_and_the_verdict_in_words(self) -> None:
+        status, out, err = self.scan(self.marked, self.clean, "-o", self.out)
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn("Suspicious", out)
+        self.assertIn("region 1: slices 2-6", out)
+        self.assertIn("No tampering found", out)
+        self.assertIn("not a diagnosis", out)
+        for name, verdict in [("marked", "suspicious"), ("clean", "no_tampering_found")]:
+            files = sorted(p.name for p in (self.out / name).iterdir())
+            self.assertEqual(
+                files, ["heatmap.nrrd", "picture.png", "regions.seg.nrrd", "result.json", "slices.csv"]
+            )
+            self.assertEqual(json.loads((self.out / name / "result.json").read_text())["verdict"], verdict)
+        self.assertEqual(sorted(p.name for p in self.out.iterdir()), ["clean", "marked"])
+
+    def test_the_files_agree_with_each_other_and_with_the_ct(self) -> None:
+        self.scan(self.marked, "-o", self.out)
+        result = json.loads((self.out / "marked" / "result.json").read_text())
+        (region,) = result["regions"]
+        np.testing.assert_allclose(region["center_ijk"], [105.5, 105.5, 4], atol=1)
+        ct = sitk.ReadImage(str(self.marked))
+        lps = np.array(ct.TransformContinuousIndexToPhysicalPoint(region["center_ijk"]))
+        np.testing.assert_allclose(region["center_ras"], lps * [-1, -1, 1], atol=1e-6)
+        heatmap = sitk.ReadImage(str(self.out / "marked" / "heatmap.nrrd"))
+        index = heatmap.TransformPhysicalPointToIndex(lps.tolist())
+        self.assertGreater(heatmap[index], 0.5)
+        labels = sitk.ReadImage(str(self.out / "marked" / "regions.seg.nrrd"))
+        self.assertEqual(labels[index], 1)
+        self.assertEqual(labels.GetMetaData("Segment0_LabelValue"), "1")
+        with (self.out / "marked" / "slices.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual([int(r["k"]) for r in rows if r["flagged"] == "1"], [2, 3, 4, 5, 6])
+        self.assertEqual(len(result["slices"]), 8)
+
+    def test_a_slice_range_keeps_the_numbers_of_the_whole(self) -> None:
+        self.scan(self.marked, "-o", self.folder / "a")
+        self.scan(self.marked, "-o", self.folder / "b", "--slices", "1:7")
+        whole, part = (json.loads((self.folder / f / "marked" / "result.json").read_text()) for f in "ab")
+        self.assertEqual(part["slices"], whole["slices"][1:7])
+        self.assertEqual(part["regions"], whole["regions"])
+
+    def test_json_lines(self) -> None:
+        status, out, _ = run("scan", self.marked, "-o", self.out, "--model", self.model, "--progress", "json")
+        events = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual(status, 0)
+        self.assertEqual(
+            [(e["event"], e["k"], e["of"]) for e in events[:-1]], [("slice", k, 8) for k in range(8)]
+        )
+        self.assertGreater(events[3]["peak"], 0.9)
+        self.assertEqual((events[-1]["event"], events[-1]["verdict"]), ("result", "suspicious"))
+
+    def test_scanning_again_replaces_the_result(self) -> None:
+        for _ in range(2):
+            self.assertEqual(self.scan(self.clean, "-o", self.out)[0], 0)
+        self.assertEqual([p.name for p in self.out.iterdir()], ["clean"])
+
+    def test_same_names_get_numbers(self) -> None:
+        other = self.folder / "sub" / "clean.nrrd"
+        other.parent.mkdir()
+        shutil.copy(self.clean, other)
+        self.scan(self.clean, other, "-o", self.out)
+        self.assertEqual(sorted(p.name for p in self.out.iterdir()), ["clean", "clean-2"])
+
+    def assert_refused(self, arguments: list[str | Path], *words: str, status: int = 2) -> None:
+        """One sentence on stderr with these words, no traceback, nothing left under the output folder."""
+        got, _, err = self.scan(*arguments, "-o", self.out)
+        self.assertEqual(got, status, err)
+        self.assertEqual(err.count("\n"), 1, err)
+        self.assertTrue(err.startswith("ctforgeryscan: "), err)
+        for word in words:
+            self.assertIn(word, err)
+        self.assertFalse(self.out.exists() and any(self.out.iterdir()), "something was left behind")
+
+    def test_bad_inputs(self) -> None:
+        empty = self.folder / "empty"
+        empty.mkdir()
+        cut = self.folder / "cut.nrrd"
+        cut.write_bytes(self.clean.read_bytes()[:-50000])
+        floats = np.zeros((4, 96, 96), np.float32)
+        floats[2, 5, 5] = np.nan
+        mr = phantoms.save_series(self.folder / "mr", phantoms.chest(3, 96), Modality="MR")[0].parent
+        mixed = self.folder / "mixed"
+        phantoms.save_series(mixed, phantoms.chest(3, 96))
+        phantoms.save(phantoms.dicom_slice(phantoms.chest(1, 128)[0], -100.0, 9), mixed / "9.dcm")
+        dicom = phantoms.save_series(self.folder / "cutdicom", phantoms.chest(3, 96))
+        dicom[1].write_bytes(dicom[1].read_bytes()[:5000])
+        colour = self.folder / "colour.nrrd"
+        sitk.WriteImage(
+            sitk.GetImageFromArray(np.zeros((4, 96, 96, 3), np.uint8), isVector=True), str(colour)
+        )
+        for name, path in {
+            "missing": self.folder / "nowhere.nrrd",
+            "empty": empty,
+            "truncated NRRD": cut,
+            "truncated DICOM": dicom[0].parent,
+            "MR": mr,
+            "colour": colour,
+            "4-D": write_nrrd(self.folder / "four.nrrd", np.zeros((2, 3, 96, 96), np.int16)),
+            "NaN": write_nrrd(self.folder / "nan.nrrd", floats),
+            "mixed sizes": mixed,
+            "20×20": write_nrrd(self.folder / "tiny.nrrd", np.zeros((4, 20, 20), np.int16)),
+        }.items():
+            with self.subTest(name):
+                self.assert_refused([path], path.name)
+
+    def test_bad_arguments(self) -> None:
+        self.assert_refused([self.clean, "--slices", "5:900"], "5:900", "0:8")
+        self.assert_refused([self.clean, "--device", "cuda:7"], "cuda:7", "--device")
+        self.assert_refused([self.clean, "--precision", "float8"], "float8")
+        self.assertEqual(self.scan(self.clean, "-o", self.out, "--slices", "7")[0], 2)
+        self.assertEqual(run("scan", self.clean)[0], 2)
+
+    def test_damaged_swapped_and_missing_models(self) -> None:
+        detector = self.model / "detector.safetensors"
+        good = detector.read_bytes()
+        for name, content in {
+            "flipped bit": good[:-1] + bytes([good[-1] ^ 1]),
+            "cut": good[:100],
+            "empty": b"",
+        }.items():
+            with self.subTest(name):
+                detector.write_bytes(content)
+                self.assert_refused([self.clean], "detector.safetensors", "SHA-256")
+        shutil.copy(self.model / "classifier.safetensors", detector)
+        self.assert_refused([self.clean], "SHA-256")
+        (self.model / "model.json").write_text("{")
+        self.assert_refused([self.clean], "model.json")
+        status, _, err = run("scan", self.clean, "-o", self.out, "--model", "nonsense")
+        self.assertEqual(status, 2)
+        self.assertIn("ctgan-v1", err)
+
+    def test_some_of_several_fail(self) -> None:
+        status, out, err = self.scan(self.folder / "nowhere.nrrd", self.clean, "-o", self.out)
+        self.assertEqual(status, 3)
+        self.assertIn("nowhere.nrrd", err)
+        self.assertIn("No tampering found", out)
+        self.assertTrue((self.out / "clean" / "result.json").is_file())
+
+    def test_debug_shows_the_traceback(self) -> None:
+        _, _, err = self.scan(self.folder / "nowhere.nrrd", "-o", self.out, "--debug")
+        self.assertIn("Traceback", err)
+
+    @unittest.skipUnless(Path("/dev/full").exists(), "no /dev/full here to play a full disk")
+    def test_output_that_cannot_be_written(self) -> None:
+        (self.folder / "file").write_text("not a folder")
+        status, _, err = self.scan(self.clean, "-o", self.folder / "file")
+        self.assertEqual((status, err.count("\n")), (2, 1), err)
+        status, _, err = self.scan(self.clean, "-o", "/proc/nothing")
+        self.assertEqual((status, err.count("\n")), (2, 1), err)
+
+    def test_a_folder_that_is_no_result_is_kept(self) -> None:
+        mine = self.out / "clean" / "mine.txt"
+        mine.parent.mkdir(parents=True)
+        mine.write_text("keep")
+        status, _, err = self.scan(self.clean, "-o", self.out)
+        self.assertEqual(status, 2)
+        self.assertIn("holds no result", err)
+        self.assertEqual(mine.read_text(), "keep")
+
+    def test_not_assessable_is_said_and_not_scanned(self) -> None:
+        folder = self.folder / "lossy"
+        phantoms.save_series(folder, phantoms.chest(4, 192), LossyImageCompression="01")
+        status, out, _ = self.scan(folder, "-o", self.out)
+        self.assertEqual(status, 0)
+        self.assertIn("Not assessable", out)
+        result = json.loads((self.out / "lossy" / "result.json").read_text())
+        self.assertEqual(
+            (result["verdict"], result["slices"], result["probability"]), ("not_assessable", [], None)
+        )
+
+    def test_a_slice_alone(self) -> None:
+        (path, *_) = phantoms.save_series(self.folder / "one", phantoms.chest(1, 192))
+        self.assertEqual(self.scan(path, "-o", self.out)[0], 0)
+        result = json.loads((self.out / path.stem / "result.json").read_text())
+        self.assertEqual((len(result["slices"]), result["regions"]), (1, []))
+
+
+class Process(unittest.TestCase):
+    """What only a real process shows."""
+
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return [sys.executable, "-m", "CTForgeryScanLib", *map(str, arguments)]
+
+    @unittest.skipIf(os.name == "nt", "Windows sends no SIGTERM")
+    def test_cancel_ends_with_130_and_leaves_nothing(self) -> None:
+        source = write_nrrd(self.folder / "long.nrrd", phantoms.chest(slices=200, size=192))
+        command = self.command(
+            "scan",
+            source,
+            "-o",
+            self.folder / "out",
+            "--model",
+            write_model(self.folder / "m"),
+            "--progress",
+            "json",
+        )
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        self.assertEqual(json.loads(process.stdout.readline())["k"], 0)
+        process.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        _, err = process.communicate(timeout=20)
+        self.assertLess(time.monotonic() - asked, 5)
+        self.assertEqual(process.returncode, 130)
+        self.assertIn("cancelled", err)
+        self.assertNotIn("Traceback", err)
+        self.assertFalse((self.folder / "out").exists())
+
+    def test_help_does_not_wait_for_torch(self) -> None:
+        code = (
+            "import sys, CTForgeryScanLib.__main__ as m\n"
+            "try: m.main(['scan', '--help'])\n"
+            "except SystemExit: print('torch' in sys.modules)"
+        )
+        out = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        self.assertTrue(out.rstrip().endswith("False"))
+        self.assertIn("exit status", out)
+
+
+if __name__ == "__main__":
+    unittest.main()

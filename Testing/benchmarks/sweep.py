@@ -1,0 +1,103 @@
+"""Speed and memory of the sweep, side by side in one run.
+
+``python Testing/benchmarks/sweep.py [--model ctgan-v1] [--device auto]`` prints tables: the dense pass against the
+same network window by window in batches of 256, in both precisions; seconds for 75, 150 and 300 slices (cost is
+linear); and the peak memory of scanning 300 slices. The slices are the bundled sample's, repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from CTForgeryScanLib.heatmap import Sweeper
+from CTForgeryScanLib.models import load_model
+from CTForgeryScanLib.volume import load_volume
+from CTForgeryScanLib.windows import STRIDE, WINDOW, body_mask, circle_mask
+
+SAMPLE = Path(__file__).resolve().parents[2] / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
+_ROUNDS = 5
+
+_PEAK_MEMORY = """
+import resource, sys
+import numpy as np
+from CTForgeryScanLib import load_volume, scan
+sample = load_volume(sys.argv[1])
+hu = np.resize(sample.hu, (300, *sample.hu.shape[1:]))
+scan((hu, sample.ijk_to_ras), model=sys.argv[2], device=sys.argv[3])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def median_seconds(work: Callable[[], object], rounds: int = _ROUNDS) -> float:
+    """Median time of a call after one that is not counted."""
+    work()
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds))
+
+
+def dense_sweep(sweeper: Sweeper, slices: NDArray[np.int16]) -> None:
+    """Sweep and throw the maps away."""
+    for _ in sweeper.sweep(slices):
+        pass
+
+
+def window_by_window(sweeper: Sweeper, hu: NDArray[np.int16], batch: int = 256) -> NDArray[np.float32]:
+    """p(forged) of the windows that the sweep asks for, cut out and run in batches as the paper does."""
+    asked = np.argwhere(body_mask(hu) & circle_mask(*hu.shape))
+    windows = np.stack(
+        [hu[STRIDE * r : STRIDE * r + WINDOW, STRIDE * c : STRIDE * c + WINDOW] for r, c in asked]
+    )
+    return np.concatenate(
+        [sweeper.probabilities(windows[i : i + batch]) for i in range(0, len(windows), batch)]
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Speed and memory of the sweep.")
+    parser.add_argument("--model", default="ctgan-v1")
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    hu = load_volume(SAMPLE).hu
+    middle = hu[len(hu) // 2 : len(hu) // 2 + 1]
+    detector = load_model(args.model).detector
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}\n"
+    )
+    print("| precision | dense, s a slice | window by window, s a slice | ratio |\n|---|---|---|---|")
+    for precision in ("float32", "bfloat16"):
+        sweeper = Sweeper(detector, args.device, precision)
+        dense = median_seconds(partial(dense_sweep, sweeper, middle))
+        alone = median_seconds(partial(window_by_window, sweeper, middle[0]), rounds=1)
+        print(f"| {precision} | {dense:.3f} | {alone:.2f} | {alone / dense:.0f} |", flush=True)
+    print("\n| slices | s | s a slice |\n|---|---|---|")
+    sweeper = Sweeper(detector, args.device)
+    for count in (75, 150, 300):
+        slices = np.resize(hu, (count, *hu.shape[1:]))
+        started = time.perf_counter()
+        dense_sweep(sweeper, slices)
+        seconds = time.perf_counter() - started
+        print(f"| {count} | {seconds:.1f} | {seconds / count:.3f} |", flush=True)
+    command = [sys.executable, "-c", _PEAK_MEMORY, str(SAMPLE), args.model, args.device]
+    peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
+    print(f"\npeak memory of scanning 300 slices: {float(peak):.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
