@@ -1,0 +1,220 @@
+"""The offline side: folds by patient, crops and their targets, training that learns and resumes, honest figures."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+import unittest
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import phantoms
+from support import ROOT, needs_shared_data, shared_data
+
+try:
+    import sklearn  # noqa: F401
+    import yaml  # noqa: F401
+except ImportError as error:
+    raise unittest.SkipTest(f"{error.name} is absent: training needs the extra 'train'") from error
+
+from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.regions import RegionRule
+from training.blending import blend_site, splice, window_distance
+from training.config import Config, read_config
+from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
+from training.data import Site, Slice, read_slices
+from training.evaluate import Judged, peak_on_site, series_regions, slice_scores
+from training.splits import make_folds, read_folds
+from training.train_detector import train
+
+
+def slices(patients: int = 4, size: int = 256) -> list[Slice]:
+    """Per patient one untouched slice and one whose site at (x 80, y 128) is plainly repainted."""
+    found = []
+    for n in range(patients):
+        hu = phantoms.chest(slices=2, size=size, seed=n)
+        hu[1, 112:145, 64:97] = -860
+        site = Site(80, 128, 41, 0.0, "remove" if n % 2 else "inject")
+        found.append(Slice(f"a{n}", f"clean-{n}", f"a{n}", 0, hu[0], 0.7, lesions=((170.0, 128.0),)))
+        found.append(Slice(f"b{n}", f"forged-{n}", f"b{n}", 0, hu[1], 0.7, forged=(site,)))
+    return found
+
+
+class Folds(unittest.TestCase):
+    def test_every_patient_has_one_fold_and_forgeries_are_spread(self) -> None:
+        fold_of = make_folds(slices(10), folds=5, seed=3)
+        self.assertEqual(len(fold_of), 20)
+        forged = [fold_of[f"forged-{n}"] for n in range(10)]
+        self.assertEqual(sorted(forged), sorted([*range(5), *range(5)]))
+
+    def test_same_seed_same_folds(self) -> None:
+        self.assertEqual(make_folds(slices(6), 3, 0), make_folds(slices(6), 3, 0))
+
+    @needs_shared_data
+    def test_the_checked_in_file_holds_every_patient(self) -> None:
+        data = shared_data()
+        assert data is not None
+        checked_in = read_folds(ROOT / "training" / "configs" / "five-folds.csv")
+        untouched = {
+            row["patient"]
+            for table in ("ct/cases.csv", "pristine_slices/slices.csv")
+            for row in csv.DictReader((data / table).read_text(encoding="utf-8").splitlines())
+        }
+        self.assertEqual({p for p in checked_in if not p.startswith("ctgan-")}, untouched)
+        self.assertEqual(len(checked_in) - len(untouched), 33)
+
+
+class MadeSites(unittest.TestCase):
+    @settings(max_examples=30, deadline=None)
+    @given(st.integers(0, 10**6))
+    def test_blending_and_splicing_leave_the_rest_alone(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        crop = phantoms.chest(1, 256, seed=1)[0, 72:184, 20:132].astype(np.float32)
+        y, x = np.indices(crop.shape)
+        far = np.maximum(abs(y - 50), abs(x - 50)) > 1.3 * 15 + 1
+        for changed in (
+            blend_site(crop, 15, (50, 50), rng),
+            splice(crop, crop[::-1], 15, (50, 50), rng),
+        ):
+            np.testing.assert_array_equal(changed[far], crop[far])
+            self.assertTrue((changed != crop).any())
+
+    def test_window_distance(self) -> None:
+        distance = window_distance((21, 21), (15.5, 35.5))
+        self.assertEqual(distance[0, 5], 0)
+        self.assertEqual(distance[2, 5], 8)
+        self.assertEqual(distance[0, 0], 20)
+
+
+class Crops(unittest.TestCase):
+    def test_targets_mark_the_site_and_nothing_near_it_is_called_untouched(self) -> None:
+        mix = Mix(
+            genuine=4,
+            genuine_elsewhere=0,
+            spliced=0,
+            blended=0,
+            lesions=0,
+            untouched=4,
+            treated=0,
+            floor=0,
+        )
+        hu, target = CropSampler(slices(), mix, seed=0).batch()
+        self.assertEqual(hu.shape, (8, 1, CROP, CROP))
+        self.assertEqual(target.shape, (8, 2, 21, 21))
+        self.assertTrue((target[:4, GENUINE] == 1).any(axis=(1, 2)).all())
+        self.assertFalse((target[:4, BLENDED] == 1).any())
+        self.assertTrue((target[4:] == 0).all())
+        for crop, wanted in zip(hu[:4, 0], target[:4, GENUINE], strict=True):
+            for r, c in np.argwhere(wanted == 1):
+                flat = crop[4 * r + 12 : 4 * r + 20, 4 * c + 12 : 4 * c + 20]
+                self.assertLess(flat.std(), 12, "a positive window's centre is not in the repainted square")
+
+    def test_every_kind_of_crop_is_drawn(self) -> None:
+        mix = Mix()
+        hu, target = CropSampler(slices(), mix, seed=1).batch()
+        self.assertEqual(len(hu), mix.total)
+        self.assertTrue(np.isfinite(hu).all())
+        self.assertTrue(((target == 1).sum(axis=(2, 3)) > 0).any(axis=0).all())
+
+
+class Training(unittest.TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        mix = Mix(genuine=3, genuine_elsewhere=1, spliced=1, blended=1, lesions=1, untouched=2, treated=0)
+        # Narrower ones crash torch 2.13's CPU convolutions in the backward pass.
+        self.config = Config("test", "none", width=16, steps=60, learning_rate=1e-2, mix=mix)
+
+    def test_it_learns_what_is_plain(self) -> None:
+        train(slices(), self.config, self.folder)
+        with (self.folder / "metrics.csv").open() as file:
+            (row,) = csv.DictReader(file)
+        self.assertLess(float(row["genuine_positive"]), 0.6)
+        self.assertLess(float(row["genuine_negative"]), 0.6)
+
+    def test_a_killed_training_goes_on_and_another_configuration_is_refused(self) -> None:
+        from unittest import mock
+
+        config = replace(self.config, steps=4)
+        with (
+            mock.patch("training.train_detector._CHECKPOINT_EVERY", 2),
+            mock.patch("training.train_detector._one_head", side_effect=KeyboardInterrupt),
+            self.assertRaises(KeyboardInterrupt),
+        ):
+            train(slices(), config, self.folder)
+        self.assertTrue((self.folder / "checkpoint.safetensors").exists())
+        with mock.patch.object(CropSampler, "batch", side_effect=AssertionError("trained again")):
+            finished = train(slices(), config, self.folder)
+        self.assertFalse(finished.training)
+        with self.assertRaisesRegex(InputError, "another configuration"):
+            train(slices(), replace(config, width=8), self.folder)
+
+    def test_configuration_files(self) -> None:
+        config = read_config(ROOT / "training" / "configs" / "ctgan-v1.yaml")
+        self.assertIn("TCGA-17-Z013", config.never_train)
+        wrong = self.folder / "wrong.yaml"
+        wrong.write_text("name: x\nfolds: y\nlerning_rate: 1\nmix: {genuin: 2}\n")
+        with self.assertRaisesRegex(InputError, "lerning_rate, mix.genuin"):
+            read_config(wrong)
+        with self.assertRaisesRegex(InputError, "cannot be read"):
+            read_config(self.folder / "none.yaml")
+        with self.assertRaisesRegex(InputError, r"ctgan/labels.csv"):
+            read_slices(self.folder)
+
+
+class Figures(unittest.TestCase):
+    def judged(self, name: str, peak_at: tuple[int, int], p: float, *, forged: bool, flagged: bool) -> Judged:
+        site = (Site(4 * 30 + 15.5, 4 * 20 + 15.5, 59, 0.0, "inject"),) if forged else ()
+        heatmap = np.zeros((121, 121), np.float32)
+        heatmap[peak_at] = p
+        empty = np.zeros((512, 512), np.int16)
+        return Judged(Slice(name, name, name, 0, empty, 0.7, forged=site), heatmap, p, flagged)
+
+    def test_hand_made_case(self) -> None:
+        judged = [
+            self.judged("hit", (20, 30), 0.9, forged=True, flagged=True),
+            self.judged("near", (20, 36), 0.8, forged=True, flagged=False),
+            self.judged("miss", (20, 37), 0.4, forged=True, flagged=False),
+            self.judged("clean", (5, 5), 0.5, forged=False, flagged=False),
+            self.judged("false", (5, 5), 0.85, forged=False, flagged=True),
+        ]
+        peak = peak_on_site(judged)
+        self.assertEqual((peak["on_own_site"], peak["of"], peak["not_on_own_site_px"]), (2, 3, {"miss": 28}))
+        scores = slice_scores(judged)
+        # Pairs ranked rightly: 0.9 over both, 0.8 over one, 0.4 over none: 3 of 6.
+        self.assertAlmostEqual(scores["auc"], 0.5)
+        self.assertEqual((scores["untouched_flagged"], scores["untouched"]), (1, 2))
+        self.assertAlmostEqual(scores["inject"]["f1"], 0.4)
+        self.assertEqual((scores["inject"]["found"], scores["inject"]["of"]), (1, 3))
+
+    def test_untouched_series(self) -> None:
+        heatmap = np.zeros((121, 121), np.float32)
+        heatmap[20:23, 30:33] = 0.9
+        members = []
+        for k in range(12):
+            hot = 3 <= k < 8
+            of_slice = Slice(
+                f"s/{k}",
+                "s",
+                "s",
+                k,
+                np.zeros((512, 512), np.int16),
+                0.7,
+                2.5,
+                lesions=((139.5, 99.5),) if k == 5 else (),
+            )
+            members.append(Judged(of_slice, heatmap if hot else 0 * heatmap, 0.9 if hot else 0.1, hot))
+        found = series_regions(members, RegionRule(window_threshold=0.5))
+        self.assertEqual(
+            (found["series_with_region"], found["slices"], found["slices_flagged"]), (["s"], 12, 5)
+        )
+        self.assertEqual(found["lesion_slices_called_forged"], 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

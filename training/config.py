@@ -1,0 +1,57 @@
+"""One experiment: a frozen dataclass read from a small YAML file; unknown names in the file are an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from CTForgeryScanLib.errors import InputError
+from training.crops import Mix
+
+
+@dataclass(frozen=True)
+class Config:
+    """How a model is made; every value has the meaning of the command's help and of ``training/README.md``."""
+
+    name: str
+    folds: str
+    """The file of patient folds, beside the configuration."""
+    never_train: tuple[str, ...] = ()
+    """Patients that no fold trains on."""
+    width: int = 32
+    steps: int = 1500
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-2
+    hard_after: float = 1 / 3
+    """Part of the training after which only the worst ``hard_part`` of the negative windows count."""
+    hard_part: float = 1 / 8
+    auxiliary: float = 0.3
+    """Weight of the self-blending task beside the genuine one."""
+    seed: int = 1
+    window_threshold: float = 0.5
+    """p(forged) from which a window belongs to a region."""
+    false_slice_share: float = 0.005
+    """Share of the untouched slices that the slice threshold may flag in the inner cross-validation."""
+    mix: Mix = field(default_factory=Mix)
+
+
+def read_config(path: Path) -> Config:
+    """Read a configuration; raises InputError for a missing file or a name that the program does not know."""
+    try:
+        given: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"The configuration '{path}' cannot be read ({error.strerror}): give an existing file."
+        ) from error
+    unknown = set(given) - {f.name for f in fields(Config)}
+    unknown |= {f"mix.{name}" for name in set(given.get("mix", {})) - {f.name for f in fields(Mix)}}
+    if unknown:
+        raise InputError(
+            f"The configuration '{path}' has unknown settings ({', '.join(sorted(unknown))}): correct them."
+        )
+    mix = Mix(**given.pop("mix", {}))
+    never = tuple(given.pop("never_train", ()))
+    return Config(**given, mix=mix, never_train=never)

@@ -1,0 +1,196 @@
+"""Dense training crops: 112×112 pixels, 21×21 windows each, with a target for every window and task.
+
+Targets are 1 (forged), 0 (untouched) and −1 (not asked). Task 0 is genuine CT-GAN against untouched; task 1, which
+only shapes the shared trunk, is a self-blended site against the same tissue beside it (``blending``).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CTForgeryScanLib.windows import CENTRE, STRIDE, body_mask, centres, grid_shape
+from training.blending import blend_site, process, splice, window_distance
+from training.data import Slice
+
+CROP = 112
+GENUINE, BLENDED = 0, 1
+TASKS = 2
+_GRID = grid_shape(CROP, CROP)
+_LUNG_HU = (-980, -600)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a batch is made of (crops) and how often a crop is treated as a whole (probability)."""
+
+    genuine: int = 11
+    genuine_elsewhere: int = 4
+    spliced: int = 3
+    blended: int = 3
+    lesions: int = 3
+    untouched: int = 8
+    treated: float = 0.15
+    floor: float = 0.2
+    positive_px: float = 10.0
+
+    @property
+    def total(self) -> int:
+        """Crops in a batch."""
+        sites = self.genuine + self.spliced + self.blended
+        return sites + self.genuine_elsewhere + self.lesions + self.untouched
+
+
+class CropSampler:
+    """Draws batches from slices; every series has the same weight, however many slices it has."""
+
+    def __init__(self, slices: Sequence[Slice], mix: Mix, seed: int) -> None:
+        self.mix = mix
+        self.rng = np.random.default_rng(seed)
+        self.genuine = [s for s in slices if s.forged]
+        self.untouched: dict[str, list[Slice]] = defaultdict(list)
+        for s in slices:
+            if not s.forged:
+                self.untouched[s.patient].append(s)
+        self.patients = sorted(self.untouched)
+        self.with_lesions = [p for p in self.patients if any(s.lesions for s in self.untouched[p])]
+        self._places: dict[tuple[str, bool], NDArray[np.intp]] = {}
+
+    def batch(self) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """HU [N, 1, 112, 112] and targets [N, tasks, 21, 21]."""
+        mix, draw = self.mix, self.rng.integers
+        crops = [self._genuine(self.genuine[draw(len(self.genuine))]) for _ in range(mix.genuine)]
+        crops += [
+            self._elsewhere(self.genuine[draw(len(self.genuine))]) for _ in range(mix.genuine_elsewhere)
+        ]
+        crops += [self._spliced() for _ in range(mix.spliced)]
+        crops += [self._blended(self._draw(self.patients)) for _ in range(mix.blended)]
+        crops += [self._lesion() for _ in range(mix.lesions)]
+        crops += [self._untouched(self._draw(self.patients)) for _ in range(mix.untouched)]
+        varied = [self._vary(hu, target) for hu, target in crops]
+        return np.stack([hu for hu, _ in varied])[:, None], np.stack([target for _, target in varied])
+
+    def _draw(self, patients: Sequence[str]) -> Slice:
+        slices = self.untouched[patients[int(self.rng.integers(len(patients)))]]
+        return slices[self.rng.integers(len(slices))]
+
+    def _genuine(self, s: Slice) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        site = s.forged[0]
+        near = (site.y + self.rng.uniform(-30, 30), site.x + self.rng.uniform(-30, 30))
+        return self._cut(s, self._corner(s, near))
+
+    def _elsewhere(self, s: Slice) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        return self._cut(s, self._corner(s, self._place(s, lung=False)))
+
+    def _spliced(self) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """A genuine site set into the lung of an untouched slice: the same forgery in the noise of another scanner."""
+        hu, target, centre = self._lung_crop(self._draw(self.patients))
+        s = self.genuine[self.rng.integers(len(self.genuine))]
+        site = s.forged[0]
+        wanted = (site.y - centre[0], site.x - centre[1])
+        if not all(0 <= first <= n - CROP for first, n in zip(wanted, s.hu.shape, strict=True)):
+            return self._genuine(s)
+        other = s.hu[round(wanted[0]) : round(wanted[0]) + CROP, round(wanted[1]) : round(wanted[1]) + CROP]
+        radius = self.rng.uniform(12, 22)
+        self._aim(target, centre, radius, positive_px=self.mix.positive_px, tasks=(GENUINE, BLENDED))
+        return splice(hu, other.astype(np.float32), radius, centre, self.rng), target
+
+    def _blended(self, s: Slice) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        hu, target, centre = self._lung_crop(s)
+        radius = self.rng.uniform(10, 24)
+        self._aim(target, centre, radius, positive_px=0.5 * radius, tasks=(BLENDED,))
+        return blend_site(hu, radius, centre, self.rng), target
+
+    def _lung_crop(self, s: Slice) -> tuple[NDArray[np.float32], NDArray[np.int8], tuple[float, float]]:
+        """A crop that holds a random place in lung, which is returned as (row, column) in the crop."""
+        place = self._place(s, lung=True)
+        corner = self._corner(s, (place[0] + self.rng.uniform(-30, 30), place[1] + self.rng.uniform(-30, 30)))
+        return *self._cut(s, corner), (place[0] - corner[0], place[1] - corner[1])
+
+    def _aim(
+        self,
+        target: NDArray[np.int8],
+        centre: tuple[float, float],
+        reach: float,
+        *,
+        positive_px: float,
+        tasks: tuple[int, ...],
+    ) -> None:
+        """Mark a made site: positive near its centre for ``tasks``, not asked where a window holds some of it."""
+        distance = window_distance(_GRID, centre)
+        target[:, distance < reach + CENTRE + 4] = -1
+        for task in tasks:
+            target[task][distance <= positive_px] = 1
+
+    def _lesion(self) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        if not self.with_lesions:
+            return self._untouched(self._draw(self.patients))
+        patient = self.with_lesions[self.rng.integers(len(self.with_lesions))]
+        candidates = [s for s in self.untouched[patient] if s.lesions]
+        s = candidates[self.rng.integers(len(candidates))]
+        x, y = s.lesions[self.rng.integers(len(s.lesions))]
+        return self._cut(s, self._corner(s, (y + self.rng.uniform(-20, 20), x + self.rng.uniform(-20, 20))))
+
+    def _untouched(self, s: Slice) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        # Half in lung, where forgeries are looked for; half anywhere in the body, clothes and table at its edge.
+        if self.rng.random() < 0.5:
+            return self._cut(s, self._corner(s, self._place(s, lung=True)))
+        return self._cut(s, self._corner(s, self._place(s, lung=False)))
+
+    def _place(self, s: Slice, lung: bool) -> tuple[float, float]:
+        """A random (row, column) in lung or in the body, or anywhere in the slice if it shows none."""
+        if (s.name, lung) not in self._places:
+            self._places[s.name, lung] = np.argwhere(lung_mask(s.hu) if lung else body_mask(s.hu))
+        places = self._places[s.name, lung]
+        if len(places) == 0:
+            return float(self.rng.uniform(0, s.hu.shape[0])), float(self.rng.uniform(0, s.hu.shape[1]))
+        r, c = places[self.rng.integers(len(places))]
+        return float(r * STRIDE + CENTRE), float(c * STRIDE + CENTRE)
+
+    def _corner(self, s: Slice, centre: tuple[float, float]) -> tuple[int, int]:
+        """First (row, column) of the crop about ``centre``, moved so that the crop lies in the slice."""
+        top, left = (
+            int(np.clip(round(p - CROP / 2), 0, n - CROP)) for p, n in zip(centre, s.hu.shape, strict=True)
+        )
+        return top, left
+
+    def _cut(self, s: Slice, corner: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """The crop with that first (row, column), and its targets."""
+        top, left = corner
+        hu = s.hu[top : top + CROP, left : left + CROP].astype(np.float32)
+        target = np.zeros((TASKS, *_GRID), np.int8)
+        for site in s.forged:
+            distance = window_distance(_GRID, (site.y - top, site.x - left))
+            # Genuine sites teach the first task alone: whether the second finds them is worth knowing.
+            target[:, distance < site.block / 2 + CENTRE] = -1
+        if s.forged:
+            own = s.forged[0]
+            target[GENUINE][window_distance(_GRID, (own.y - top, own.x - left)) <= self.mix.positive_px] = 1
+        return hu, target
+
+    def _vary(
+        self, hu: NDArray[np.float32], target: NDArray[np.int8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """One of the eight symmetries, an offset, sometimes a treatment of the whole crop or a floor at −1000 HU."""
+        rng = self.rng
+        if rng.random() < self.mix.treated:
+            hu = process(hu, rng)
+        if rng.random() < self.mix.floor:
+            hu = np.maximum(hu, -1000)
+        hu = np.trunc(hu + np.float32(rng.normal(0, 8)))
+        turns = int(rng.integers(4))
+        hu, target = np.rot90(hu, turns), np.rot90(target, turns, axes=(1, 2))
+        if rng.random() < 0.5:
+            hu, target = hu[:, ::-1], target[:, :, ::-1]
+        return np.ascontiguousarray(hu, np.float32), np.ascontiguousarray(target)
+
+
+def lung_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Windows, bool [r, c], in the body whose centre has the density of lung."""
+    y, x = (np.floor(a).astype(int) for a in centres(*hu.shape))
+    at_centre = hu[np.ix_(y, x)]
+    return body_mask(hu) & (at_centre > _LUNG_HU[0]) & (at_centre < _LUNG_HU[1])

@@ -1,0 +1,147 @@
+"""The real CT that detectors are trained on and judged by: genuine CT-GAN slices and untouched slices and series.
+
+The folder has ``ctgan/`` (slices forged by the authors' own CT-GAN, with ``labels.csv``), ``pristine_slices/``
+(untouched single slices, ``slices.csv``) and ``ct/`` (untouched series, ``cases.csv``, ``lidc_nodules.csv``,
+``tumours.csv``). It is not part of the project.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.volume import load_volume
+
+
+@dataclass(frozen=True)
+class Site:
+    """A forged place in a slice: centre (x, y) in pixels (column, row) and side of CT-GAN's touched block in pixels.
+
+    ``offset_mm`` is the distance between this slice and the slice the site was forged in; 0 for the site's own.
+    """
+
+    x: float
+    y: float
+    block: int
+    offset_mm: float
+    kind: str
+    """"inject" or "remove"."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice [j, i] in HU with what is known of it."""
+
+    name: str
+    patient: str
+    series: str
+    k: int
+    hu: NDArray[np.int16]
+    spacing_mm: float
+    """Side of a pixel."""
+    between_mm: float = 0.0
+    """Distance to the next slice of the series; 0 for a slice that came alone."""
+    forged: tuple[Site, ...] = ()
+    """All sites that may have changed this slice, its own first; empty for an untouched slice."""
+    lesions: tuple[tuple[float, float], ...] = ()
+    """Centres (x, y) of real nodules and tumours that readers marked here."""
+
+    @property
+    def kind(self) -> str:
+        """ "inject" or "remove" for a forged slice, else "untouched"."""
+        return self.forged[0].kind if self.forged else "untouched"
+
+
+def read_slices(folder: Path, without: frozenset[str] = frozenset()) -> list[Slice]:
+    """Every slice of the data folder, forged ones first, but for the patients in ``without``.
+
+    Raises InputError when the folder does not hold the three sets.
+    """
+    for table in ("ctgan/labels.csv", "pristine_slices/slices.csv", "ct/cases.csv"):
+        if not (folder / table).is_file():
+            raise InputError(
+                f"'{folder}' holds no {table}: name the folder of the training data with --data."
+            )
+    slices = [
+        *_forged_slices(folder / "ctgan"),
+        *_single_slices(folder / "pristine_slices"),
+        *_series(folder / "ct"),
+    ]
+    return [s for s in slices if s.patient not in without]
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _forged_slices(folder: Path) -> list[Slice]:
+    by_scan: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in _rows(folder / "labels.csv"):
+        by_scan[row["scan"]].append(row)
+    slices = []
+    for scan, rows in sorted(by_scan.items()):
+        for row in rows:
+            volume = load_volume(folder / row["file"])
+            slices.append(
+                Slice(
+                    name=f"ctgan/{Path(row['file']).stem}",
+                    patient=f"ctgan-{scan}",
+                    series=f"ctgan-{scan}",
+                    k=int(row["slice"]),
+                    hu=volume.hu[0],
+                    spacing_mm=float(row["pixel_spacing_mm"]),
+                    between_mm=float(row["slice_spacing_mm"]),
+                    forged=_sites_reaching(row, rows),
+                )
+            )
+    return slices
+
+
+def _sites_reaching(row: dict[str, str], rows: list[dict[str, str]]) -> tuple[Site, ...]:
+    """Sites of the scan whose touched block (side ⌊1.3·round(32 / finest spacing)⌋ voxels) reaches this slice."""
+    pixel, between = float(row["pixel_spacing_mm"]), float(row["slice_spacing_mm"])
+    block = int(1.3 * round(32 / min(pixel, between)))
+    kinds = {"FM": "inject", "FB": "remove"}
+    sites = []
+    for other in rows:
+        distance = abs(int(other["slice"]) - int(row["slice"]))
+        if distance <= block // 2 + 1:
+            x, y = float(other["x"]), float(other["y"])
+            sites.append(Site(x, y, block, distance * between, kinds[other["type"]]))
+    return tuple(sorted(sites, key=lambda s: (s.offset_mm, (s.x, s.y) != (float(row["x"]), float(row["y"])))))
+
+
+def _single_slices(folder: Path) -> list[Slice]:
+    slices = []
+    for row in _rows(folder / "slices.csv"):
+        name = f"pristine/{Path(row['file']).stem}"
+        hu = load_volume(folder / row["file"]).hu[0]
+        slices.append(Slice(name, row["patient"], name, 0, hu, float(row["pixel_spacing_mm"])))
+    return slices
+
+
+def _series(folder: Path) -> list[Slice]:
+    lesions: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+    for row in _rows(folder / "lidc_nodules.csv"):
+        for k in range(round(float(row["k_min"])), round(float(row["k_max"])) + 1):
+            lesions[row["case"], k].append((float(row["x"]), float(row["y"])))
+    for row in _rows(folder / "tumours.csv"):
+        centre = tuple((float(row[f"{axis}_min"]) + float(row[f"{axis}_max"])) / 2 for axis in "xy")
+        for k in range(round(float(row["k_min"])), round(float(row["k_max"])) + 1):
+            lesions[row["case"], k].append((centre[0], centre[1]))
+    slices = []
+    for row in _rows(folder / "cases.csv"):
+        case, volume = row["case"], load_volume(folder / row["case"])
+        pixel, between = float(row["sx_mm"]), float(row["sz_mm"])
+        for k, hu in enumerate(volume.hu):
+            # The tables count k over the files in name order, which in these series is the order of position.
+            here = tuple(lesions[case, k])
+            slices.append(Slice(f"{case}/{k:03d}", row["patient"], case, k, hu, pixel, between, lesions=here))
+    return slices

@@ -1,0 +1,255 @@
+"""Judge the cascade out-of-fold, print the table of the README and complete the model's card.
+
+``python -m training.evaluate --config training/configs/ctgan-v1.yaml --data DIR --runs RUNS``
+
+Reads what ``train_detector`` and ``fit_slice_classifier`` left in RUNS: no slice is judged by a detector or a slice
+classifier that saw its patient. Misses and false alarms are listed by name. Nothing is chosen here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from sklearn.metrics import brier_score_loss, precision_recall_fscore_support, roc_auc_score
+
+from CTForgeryScanLib.heatmap import Heatmap, heatmap_ijk_to_ras
+from CTForgeryScanLib.models import CARD
+from CTForgeryScanLib.regions import Region, RegionRule, find_regions
+from CTForgeryScanLib.volume import Volume
+from CTForgeryScanLib.windows import CENTRE, STRIDE
+from training.config import read_config
+from training.data import Slice, read_slices
+from training.out_of_fold import out_of_fold_heatmaps
+from training.splits import read_folds
+
+SITE_PX = 24
+"""A peak within this distance of a forged site's centre is on the site."""
+HALF_CUBE_MM = 16.0
+_BOOTSTRAPS = 1000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One slice with what the cascade said of it, out-of-fold."""
+
+    slice: Slice
+    heatmap: NDArray[np.float32]
+    probability: float
+    flagged: bool
+
+    @property
+    def peak(self) -> float:
+        """Highest p(forged) of a window."""
+        return float(self.heatmap.max())
+
+    def peak_to_site_px(self, within_mm: float = 0.0) -> float:
+        """Pixels from the highest window's centre to the nearest forged site no more than ``within_mm`` slices away.
+
+        0 mm asks for the slice's own site alone.
+        """
+        r, c = np.unravel_index(np.argmax(self.heatmap), self.heatmap.shape)
+        x, y = STRIDE * c + CENTRE, STRIDE * r + CENTRE
+        sites = self.slice.forged
+        reaching = [s for n, s in enumerate(sites) if n == 0 or s.offset_mm <= within_mm]
+        return float(min(np.hypot(x - s.x, y - s.y) for s in reaching))
+
+
+def peak_on_site(judged: Sequence[Judged]) -> dict[str, Any]:
+    """How often the highest window of a forged slice lies on its own site, or on any site, and where not.
+
+    CT-GAN repaints a cube of 32 mm, so that a site forged within 16 mm above or below is generated tissue here too.
+    """
+    forged = [j for j in judged if j.slice.forged]
+    own = {j.slice.name: round(j.peak_to_site_px()) for j in forged if j.peak_to_site_px() > SITE_PX}
+    near = [j.slice.name for j in forged if j.peak_to_site_px(HALF_CUBE_MM) > SITE_PX]
+    return {
+        "on_own_site": len(forged) - len(own),
+        "on_a_site": len(forged) - len(near),
+        "of": len(forged),
+        "not_on_own_site_px": own,
+        "on_no_site": near,
+    }
+
+
+def slice_scores(judged: Sequence[Judged]) -> dict[str, Any]:
+    """AUC, recall by kind, untouched slices flagged, F1 as they come and with both classes weighing the same."""
+    forged = np.array([bool(j.slice.forged) for j in judged])
+    probability = np.array([j.probability for j in judged])
+    flagged = np.array([j.flagged for j in judged])
+    patients = np.array([j.slice.patient for j in judged])
+    peaks = np.array([j.peak for j in judged])
+    weight = np.where(forged, 0.5 / forged.sum(), 0.5 / (~forged).sum())
+    scores: dict[str, Any] = {
+        "auc": roc_auc_score(forged, probability),
+        "auc_95": _bootstrap_auc(forged, probability, patients),
+        "auc_first_stage_peak": roc_auc_score(forged, peaks),
+        "brier_balanced": brier_score_loss(forged, probability, sample_weight=weight),
+        "untouched_flagged": int(flagged[~forged].sum()),
+        "untouched": int((~forged).sum()),
+        "missed": [j.slice.name for j in judged if j.slice.forged and not j.flagged],
+    }
+    for kind in ("inject", "remove"):
+        of_kind = np.array([j.slice.kind in (kind, "untouched") for j in judged])
+        truth, said = forged[of_kind], flagged[of_kind]
+        balanced = np.where(truth, 0.5 / truth.sum(), 0.5 / (~truth).sum())
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            truth, said, average="binary", zero_division=0.0
+        )
+        _, _, f1_balanced, _ = precision_recall_fscore_support(
+            truth, said, average="binary", zero_division=0.0, sample_weight=balanced
+        )
+        scores[kind] = {
+            "found": int((truth & said).sum()),
+            "of": int(truth.sum()),
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+            "f1_balanced": f1_balanced,
+        }
+    return scores
+
+
+def _bootstrap_auc(
+    forged: NDArray[np.bool_], score: NDArray[np.float64], patients: NDArray[np.str_]
+) -> list[float]:
+    """95 % interval of the AUC over resampled patients."""
+    rng = np.random.default_rng(0)
+    rows_of = [np.flatnonzero(patients == p) for p in np.unique(patients)]
+    drawn = []
+    for _ in range(_BOOTSTRAPS):
+        rows = np.concatenate([rows_of[i] for i in rng.integers(len(rows_of), size=len(rows_of))])
+        if 0 < forged[rows].sum() < len(rows):
+            drawn.append(roc_auc_score(forged[rows], score[rows]))
+    return [float(q) for q in np.quantile(drawn, [0.025, 0.975])]
+
+
+def series_regions(judged: Sequence[Judged], rule: RegionRule) -> dict[str, Any]:
+    """Untouched series: regions found (all false), slices flagged, and real lesions that a region covers."""
+    by_series: dict[str, list[Judged]] = defaultdict(list)
+    for j in judged:
+        if not j.slice.forged and j.slice.between_mm:
+            by_series[j.slice.series].append(j)
+    rows: dict[str, Any] = {}
+    for name, members in sorted(by_series.items()):
+        regions = _regions(members, rule)
+        rows[name] = {
+            "slices": len(members),
+            "flagged": [j.slice.k for j in members if j.flagged],
+            "regions": [[round(v) for v in region.center_ijk] for region in regions],
+            "lesions_called_forged": sum(_covers(region, j.slice) for region in regions for j in members),
+        }
+    return {
+        "series": len(rows),
+        "series_with_region": [name for name, row in rows.items() if row["regions"]],
+        "slices": sum(row["slices"] for row in rows.values()),
+        "slices_flagged": sum(len(row["flagged"]) for row in rows.values()),
+        "lesion_slices_called_forged": sum(row["lesions_called_forged"] for row in rows.values()),
+        "by_series": rows,
+    }
+
+
+def _regions(members: Sequence[Judged], rule: RegionRule) -> tuple[Region, ...]:
+    ordered = sorted(members, key=lambda j: j.slice.k)
+    first = ordered[0].slice
+    matrix = np.diag([first.spacing_mm, first.spacing_mm, first.between_mm, 1.0])
+    volume = Volume(np.stack([j.slice.hu for j in ordered]), matrix, first.series)
+    heatmap = Heatmap(np.stack([j.heatmap for j in ordered]), heatmap_ijk_to_ras(matrix))
+    return find_regions(volume, heatmap, np.array([j.flagged for j in ordered]), rule).regions
+
+
+def _covers(region: Region, s: Slice) -> bool:
+    (i0, i1), (j0, j1), (k0, k1) = region.extent_ijk
+    return k0 <= s.k <= k1 and any(i0 <= x <= i1 and j0 <= y <= j1 for x, y in s.lesions)
+
+
+def table(results: dict[str, Any]) -> list[str]:
+    """The results as the rows of a Markdown table."""
+    peak, scores, series = results["peak_on_site"], results["slices"], results["untouched_series"]
+    low, high = scores["auc_95"]
+    rows = [
+        (
+            "highest window on the slice's own forged site (within 24 px)",
+            _share(peak["on_own_site"], peak["of"]),
+        ),
+        ("the same, or on a site forged within 16 mm above or below", _share(peak["on_a_site"], peak["of"])),
+        (
+            "slice AUC, forged against untouched",
+            f"{scores['auc']:.4f} (95 % by patient: {low:.4f}–{high:.4f})",
+        ),
+        ("the same, first stage alone (highest window)", f"{scores['auc_first_stage_peak']:.4f}"),
+    ]
+    for kind, words in (("inject", "injected"), ("remove", "removed")):
+        s = scores[kind]
+        rows.append((f"{words} nodules: slices flagged", f"{s['found']} of {s['of']}"))
+        rows.append(
+            (
+                f"{words} nodules: F1, classes weighing the same / as they come",
+                f"{s['f1_balanced']:.3f} / {s['f1']:.3f}",
+            )
+        )
+    rows += [
+        (
+            "untouched slices flagged",
+            _share(scores["untouched_flagged"], scores["untouched"]),
+        ),
+        ("untouched series with a region", f"{len(series['series_with_region'])} of {series['series']}"),
+        (
+            "slices of real nodules and tumours inside such a region",
+            str(series["lesion_slices_called_forged"]),
+        ),
+    ]
+    return [
+        "| out-of-fold, split by patient | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in rows),
+    ]
+
+
+def _share(part: int, of: int) -> str:
+    return f"{part} of {of} ({part / of:.1%})"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Judge the cascade out-of-fold and complete the model card.")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with ctgan/, pristine_slices/ and ct/"
+    )
+    parser.add_argument("--runs", type=Path, required=True, help="folder that fit_slice_classifier wrote")
+    args = parser.parse_args(argv)
+    config = read_config(args.config)
+    slices = read_slices(args.data, frozenset(config.never_train))
+    maps = out_of_fold_heatmaps(slices, read_folds(args.config.parent / config.folds), args.runs)
+    with (args.runs / "out-of-fold.csv").open(newline="", encoding="utf-8") as file:
+        said = {
+            row["name"]: (float(row["probability"]), float(row["threshold"])) for row in csv.DictReader(file)
+        }
+    judged = [Judged(s, maps[s.name], said[s.name][0], said[s.name][0] >= said[s.name][1]) for s in slices]
+    results = {
+        "peak_on_site": peak_on_site(judged),
+        "slices": slice_scores(judged),
+        "untouched_series": series_regions(judged, RegionRule(window_threshold=config.window_threshold)),
+    }
+    lines = table(results)
+    print("\n".join(lines))
+    print(json.dumps(results, indent=1))
+    path = args.runs / config.name / CARD
+    card = json.loads(path.read_text(encoding="utf-8"))
+    words = yaml.safe_load(args.config.with_suffix(".card.yaml").read_text(encoding="utf-8"))
+    summary = [line.strip("| ").replace(" | ", ": ") for line in lines[2:]]
+    card |= {**words, "summary": summary, "results": results, "command": "python -m training.evaluate"}
+    path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Programs that forge CT volumes, to train and test the detector. They write arrays and marked NRRD, never DICOM."""

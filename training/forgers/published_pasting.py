@@ -1,0 +1,259 @@
+"""CT-GAN's published way of pasting a forged cube into a CT, with content that needs no network.
+
+The traces that CT-GAN leaves are made as much by its pasting (resampling, a copied noise block, a blended square
+dome) as by its generator. Here the pasting is as published (Mirsky et al., 2019), in six steps, numbered below:
+1 cut, resample and forge a 32³ cube, 2 resample it back, 3 touch up with the scan's noise, 4 weight, 5 blend,
+6 truncate. The cube comes from a ``Content`` function: in-painted lung for a removal, a drawn nodule for an injection.
+
+Arrays are [k, j, i]; sites are (i, j, k) voxels; spacings are (i, j, k) in mm. The result carries which voxels changed
+and a record that must travel with it: forged data are for training and tests, and are marked as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.stats import norm
+
+from CTForgeryScanLib.errors import InputError
+
+Kind = Literal["inject", "remove"]
+Floats = NDArray[np.float64]
+# (cube of real HU [32, 32, 32] at 1 mm, kind, random numbers) -> the forged cube in HU, same shape
+Content = Callable[[Floats, Kind, np.random.Generator], Floats]
+
+CUBE = 32  # side in mm, and in voxels at 1 mm
+_CLEARED = slice(6, 26)  # the 20³ that the published program hides from its generator
+_RANGE_HU = {
+    "inject": (-1438.0, 3363.0),
+    "remove": (-3731.0, 5137.0),
+}  # what its equalisation tables can express
+_SIGMAS = {"inject": 3.0, "remove": 0.1}
+# HU per hundredth of network output, by HU: why its bright tissue is so much coarser than its lung
+_STEP_AT, _STEP_HU = (-1000.0, -812.0, -300.0, 200.0), (6.0, 6.0, 75.0, 75.0)
+
+
+@dataclass(frozen=True)
+class ForgedVolume:
+    """A forged CT: ``hu`` int16 and ``changed_mask`` bool, both [k, j, i]; ``metadata``: the site, JSON-ready."""
+
+    hu: NDArray[np.int16]
+    changed_mask: NDArray[np.bool_]
+    metadata: dict[str, Any]
+
+
+def forge(
+    hu: NDArray[np.int16],
+    spacing_mm: tuple[float, float, float],
+    site_ijk: tuple[int, int, int],
+    kind: Kind,
+    rng: np.random.Generator,
+    content: Content | None = None,
+    touch_up: bool = True,
+) -> ForgedVolume:
+    """Inject a false nodule at ``site_ijk``, or remove what is there, by CT-GAN's published pasting.
+
+    A block that reaches beyond the first or last slice is clipped there. Raises InputError where the published program
+    could not work: a site whose 32 mm cube leaves the volume or whose block leaves the image, or a spacing at which the
+    cube does not resample to 32 voxels and back (3.0 mm is one).
+    """
+    sides = _cube_sides(spacing_mm)
+    side = int(1.3 * max(sides))
+    _check_site(hu.shape, site_ijk, sides, side, kind)
+    centre = (site_ijk[2], site_ijk[1], site_ijk[0])
+    original = _cut(hu, centre, (side,) * 3)
+    cube = _forged_cube(_cut(hu, centre, sides), spacing_mm, kind, rng, content or default_content)
+    block = original.copy()
+    start = [side // 2 - n // 2 for n in sides]
+    block[tuple(slice(a, a + n) for a, n in zip(start, sides, strict=True))] = cube
+    noise = _touch_up_noise(hu, side) if touch_up else np.zeros_like(block)
+    result = hu.copy()
+    _put(result, centre, _blend(block, noise, original, kind))
+    record = {
+        "kind": kind,
+        "ijk": [int(n) for n in site_ijk],
+        "pasting": "CT-GAN as published",
+        "content": "procedural" if content is None else getattr(content, "__name__", "given"),
+        "cube_voxels_kji": list(sides),
+        "block_voxels": side,
+        "touch_up": touch_up,
+    }
+    return ForgedVolume(result, result != hu, record)
+
+
+# ----------------------------------------------------------------------------------------------------------- geometry
+
+
+def _cube_sides(spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Voxels (k, j, i) of the 32 mm cube; InputError where it would not resample to 32 voxels and back."""
+    sides = []
+    for spacing in reversed(spacing_mm):
+        voxels = round(CUBE / spacing) if 0 < spacing <= CUBE else 0
+        if voxels < 2 or round(voxels * spacing) != CUBE or round(CUBE / spacing) != voxels:
+            raise InputError(
+                f"CT-GAN's pasting cannot work at a spacing of {spacing:g} mm: its {CUBE} mm cube would not resample "
+                f"to {CUBE} voxels and back; resample the volume (for example to 2.5 mm slices) or choose another"
+            )
+        sides.append(voxels)
+    return sides[0], sides[1], sides[2]
+
+
+def _check_site(
+    shape: tuple[int, ...], site_ijk: tuple[int, int, int], sides: tuple[int, int, int], side: int, kind: Kind
+) -> None:
+    """InputError when the volume is not one, or the site is not far enough inside it."""
+    if len(shape) != 3:
+        raise InputError(
+            f"a forgery needs a volume [k, j, i], not an array of {len(shape)} axes; give whole slices"
+        )
+    if kind not in _SIGMAS:
+        raise InputError(f"the kind of forgery {kind!r} is not known; choose 'inject' or 'remove'")
+    need = {"i": side, "j": side, "k": sides[0]}  # along k only the cube must fit: the block is clipped
+    for name, at, size in zip("ijk", site_ijk, reversed(shape), strict=True):
+        low = at - need[name] // 2
+        if low < 0 or low + need[name] > size:
+            raise InputError(
+                f"the site {name} = {at} is too near the border of a volume with {size} voxels along {name}: "
+                f"{need[name]} voxels around it must lie inside; choose a site deeper inside"
+            )
+
+
+def _bounds(
+    shape: tuple[int, ...], centre: tuple[int, ...], sides: tuple[int, ...]
+) -> list[tuple[slice, slice]]:
+    """Per axis: the part of the box that lies in the volume, in the volume's and in the box's own indices."""
+    pairs = []
+    for size, at, side in zip(shape, centre, sides, strict=True):
+        low = at - side // 2
+        first, last = min(max(low, 0), size), max(min(low + side, size), 0)
+        pairs.append((slice(first, last), slice(first - low, last - low)))
+    return pairs
+
+
+def _cut(hu: NDArray[Any], centre: tuple[int, ...], sides: tuple[int, ...]) -> Floats:
+    """The box of these sides around ``centre`` [k, j, i] as floats, zero where it leaves the volume."""
+    box = np.zeros(sides)
+    pairs = _bounds(hu.shape, centre, sides)
+    box[tuple(inner for _, inner in pairs)] = hu[tuple(outer for outer, _ in pairs)]
+    return box
+
+
+def _put(hu: NDArray[np.int16], centre: tuple[int, ...], box: Floats) -> None:
+    """Write the box back where it came from, truncated to int16 (step 6); what leaves the volume is dropped."""
+    pairs = _bounds(hu.shape, centre, box.shape)
+    limits = np.iinfo(np.int16)
+    whole = np.clip(np.trunc(box), limits.min, limits.max).astype(np.int16)
+    hu[tuple(outer for outer, _ in pairs)] = whole[tuple(inner for _, inner in pairs)]
+
+
+# -------------------------------------------------------------------------------------------------------------- steps
+
+
+def _forged_cube(
+    cut: Floats,
+    spacing_mm: tuple[float, float, float],
+    kind: Kind,
+    rng: np.random.Generator,
+    content: Content,
+) -> Floats:
+    """Steps 1 and 2: to 32³, forged, cleaned of impossible values, and back to the volume's own voxels."""
+    zyx = np.array(spacing_mm[::-1])
+    cube = content(ndimage.zoom(cut, zyx, order=3), kind, rng)
+    cube = np.clip(cube, *_RANGE_HU[kind])
+    bright = cube > 2000
+    cube[bright] = ndimage.uniform_filter(cube, 5)[bright]
+    cube[cube < -1000] = -1000
+    return np.asarray(ndimage.zoom(cube, 1 / zyx, order=3))
+
+
+def _touch_up_noise(hu: NDArray[np.int16], side: int) -> Floats:
+    """Step 3: the scan's own lung noise from one fixed place, zero beyond the volume's ends."""
+    depth, rows, columns = hu.shape
+    noise = _cut(hu, (depth // 2, int(0.43 * rows), int(0.27 * columns)), (side,) * 3)
+    dense = noise > -800  # zeros beyond the first and last slice count as dense, so they add nothing
+    if dense.all():
+        return np.zeros_like(noise)
+    noise[dense] = noise[~dense].mean()
+    return noise - noise.mean()
+
+
+def _weight(side: int, sigmas: float) -> Floats:
+    """Step 4: the blending dome [side, side] in 0…1, constant along k."""
+    half = sigmas + (sigmas + 0.5) / side
+    profile = np.diff(norm.cdf(np.linspace(-half, half, side + 1)))
+    dome = np.sqrt(np.outer(profile, profile))
+    return np.asarray((dome - dome.min()) / (dome.max() - dome.min()))
+
+
+def _blend(block: Floats, noise: Floats, original: Floats, kind: Kind) -> Floats:
+    """Steps 4 and 5: touch up the block and fade it into the original."""
+    weight = _weight(block.shape[1], _SIGMAS[kind])[None]
+    touched = block + noise
+    if kind == "remove":
+        return touched * weight + original * (1 - weight)
+    share = weight / (1 + np.exp(-(block + 700) / 70))
+    return np.maximum(touched * share + original * (1 - share), original)
+
+
+# ------------------------------------------------------------------------------------------------------------ content
+
+
+def default_content(cube: Floats, kind: Kind, rng: np.random.Generator) -> Floats:
+    """The forged 32³ in HU: real surroundings seen through a generator's loss of detail, a new centre, its texture."""
+    base = _inpainted(cube) if kind == "remove" else np.minimum(cube, _inpainted(cube) + 250)
+    smooth = ndimage.gaussian_filter(base, 0.7)
+    if kind == "inject":
+        smooth = _with_nodule(smooth, rng)
+    texture = ndimage.gaussian_filter(rng.standard_normal(cube.shape), 0.9)
+    texture = 0.75 * texture / texture.std() + 0.35 * _checkered(cube.shape, rng)
+    return np.asarray(smooth + texture * np.interp(smooth, _STEP_AT, _STEP_HU))
+
+
+def _inpainted(cube: Floats) -> Floats:
+    """The cube with its hidden centre filled from the lung around it, by weighted means that widen inwards."""
+    hidden = np.zeros(cube.shape, bool)
+    hidden[_CLEARED, _CLEARED, _CLEARED] = True
+    known = (~hidden) & (cube < -500)  # walls and vessels must not bleed into the new lung
+    if not known.any():
+        known = ~hidden
+    filled, weight = np.zeros_like(cube), np.zeros_like(cube)
+    for sigma in (2.0, 4.0, 8.0, 16.0):
+        share = ndimage.gaussian_filter(known.astype(float), sigma)
+        value = ndimage.gaussian_filter(np.where(known, cube, 0.0), sigma) / np.maximum(share, 1e-9)
+        part = np.clip(share * 8, 0, 1) * (1 - weight)
+        filled, weight = filled + part * value, weight + part
+    filled = filled / np.maximum(weight, 1e-9)
+    edge = np.clip(ndimage.gaussian_filter(hidden.astype(float), 1.0), 0, 1)
+    return np.asarray(cube * (1 - edge) + filled * edge)
+
+
+def _with_nodule(
+    cube: Floats, rng: np.random.Generator, diameter_mm: tuple[float, float] = (11.0, 16.0)
+) -> Floats:
+    """``cube`` with a lobulated, slightly flattened soft-tissue mass in its middle."""
+    z, y, x = np.meshgrid(*(np.arange(CUBE) - (CUBE - 1) / 2,) * 3, indexing="ij")
+    axes = rng.uniform(*diameter_mm) / 2 * rng.uniform(0.85, 1.15, 3)
+    near = np.sqrt((z / axes[0]) ** 2 + (y / axes[1]) ** 2 + (x / axes[2]) ** 2)
+    surface = np.ones_like(near)
+    for _ in range(6):
+        wave = rng.normal(size=3)
+        wave *= rng.uniform(0.35, 0.8) / np.linalg.norm(wave)
+        surface += 0.07 * np.sin(wave[0] * z + wave[1] * y + wave[2] * x + rng.uniform(0, 2 * np.pi))
+    fill = 1 / (1 + np.exp((near / surface - 1) * axes.mean() / 0.7))
+    return np.asarray(cube + fill * (rng.uniform(-100, 50) - cube))
+
+
+def _checkered(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """What nearest ×2 up-sampling leaves: smoothed noise of half and a quarter of the resolution, unit variance."""
+    total = np.zeros(shape)
+    for step in (2, 4):
+        coarse = rng.standard_normal([n // step for n in shape])
+        for axis in range(3):
+            coarse = np.repeat(coarse, step, axis=axis)
+        total += ndimage.uniform_filter(coarse, 3)
+    return np.asarray(total / total.std())

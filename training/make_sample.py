@@ -1,0 +1,131 @@
+"""Make the bundled sample: a simulated chest CT with one forged nodule, marked as forged in its header.
+
+    python -m training.make_sample [--output Resources/SampleData/CTForgeryScanSample.nrrd] [--untouched twin.nrrd]
+
+The same arguments give the same file, byte for byte, with the same library versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from training.forgers.published_pasting import ForgedVolume, forge
+from training.simulated_ct import SimulatedCT, simulate
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
+FORGED_KEY = "CTForgeryScan_forged"  # header field: JSON list of sites, empty for the untouched twin
+LIMIT_BYTES = 8_000_000
+
+
+def choose_site(ct: SimulatedCT) -> tuple[int, int, int]:
+    """(i, j, k) of a plausible injection: mid-volume, deep in the left lung, no large vessel or real nodule near."""
+    k = ct.hu.shape[0] // 2
+    si, sj, sk = ct.spacing_mm
+    slab = ct.hu[max(k - 3, 0) : k + 4].astype(np.float32)
+    dense = ndimage.uniform_filter((slab > -700).astype(np.float32).mean(axis=0), round(24 / si))
+    lung = ndimage.distance_transform_edt(ct.lung[k] > 0.5) * si
+    j, i = np.indices(lung.shape)
+    allowed = (lung > 18) & (i > 0.6 * lung.shape[1])  # the touch-up block is copied from the right lung
+    for ci, cj, ck in ct.nodules_ijk:
+        allowed &= np.hypot(np.hypot((i - ci) * si, (j - cj) * sj), (k - ck) * sk) > 42
+    if not allowed.any():
+        raise ValueError(
+            "this seed leaves no free place in the left lung for the forged nodule; choose another seed"
+        )
+    row, column = np.unravel_index(int(np.argmin(np.where(allowed, dense, np.inf))), lung.shape)
+    return int(column), int(row), k
+
+
+def site_record(ct: SimulatedCT, forged: ForgedVolume) -> dict[str, object]:
+    """One entry of the header's site list: kind, (i, j, k), RAS in mm, and the diameter of the new bright tissue."""
+    i, j, k = forged.metadata["ijk"]
+    ras = (ct.ijk_to_ras @ np.array([i, j, k, 1.0]))[:3]
+    added = (forged.hu[k].astype(int) - ct.hu[k] > 250) & (forged.hu[k] > -500)
+    labels, _ = ndimage.label(added)
+    name = labels[j, i]
+    pixels = int((labels == name).sum()) if name else 0
+    diameter = 2 * np.sqrt(pixels * ct.spacing_mm[0] * ct.spacing_mm[1] / np.pi)
+    return {
+        "kind": forged.metadata["kind"],
+        "ijk": [i, j, k],
+        "ras": [round(float(v), 2) for v in ras],
+        "diameter_mm": round(float(diameter), 1),
+    }
+
+
+def write_nrrd(path: Path, hu: NDArray[np.int16], ct: SimulatedCT, sites: list[dict[str, object]]) -> int:
+    """Write a compressed NRRD with geometry and the forged mark; returns its size in bytes."""
+    image = sitk.GetImageFromArray(hu)
+    image.SetSpacing(ct.spacing_mm)
+    image.SetOrigin((-ct.ijk_to_ras[0, 3], -ct.ijk_to_ras[1, 3], ct.ijk_to_ras[2, 3]))  # RAS to LPS
+    image.SetMetaData(FORGED_KEY, json.dumps(sites))
+    image.SetMetaData("CTForgeryScan_simulated", "a procedural chest and scanner, not a patient")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=9)
+    return path.stat().st_size
+
+
+def make(output: Path, untouched: Path | None, seed: int, slices: int) -> dict[str, object]:
+    """Simulate, forge one nodule, write; returns what was written. ValueError when the file is larger than allowed."""
+    began = time.monotonic()
+    ct = simulate(
+        seed, slices, on_slice=lambda done, of: print(f"slice {done}/{of}", file=sys.stderr, flush=True)
+    )
+    site = choose_site(ct)
+    forged = forge(ct.hu, ct.spacing_mm, site, "inject", np.random.default_rng([seed, 3]))
+    sites = [site_record(ct, forged)]
+    if untouched:
+        write_nrrd(untouched, ct.hu, ct, [])
+    size = write_nrrd(output, forged.hu, ct, sites)
+    if size > LIMIT_BYTES:
+        raise ValueError(f"{output} has {size} bytes, more than the {LIMIT_BYTES} allowed; make fewer slices")
+    difference = np.abs(forged.hu.astype(int) - ct.hu)
+    return {
+        "output": output.name,
+        "bytes": size,
+        "sha256": hashlib.sha256(output.read_bytes()).hexdigest(),
+        "shape_kji": list(ct.hu.shape),
+        "sites": sites,
+        "slices_with_forged_tissue": int((difference > 150).any(axis=(1, 2)).sum()),
+        "changed_voxels": int(forged.changed_mask.sum()),
+        "real_nodules": [
+            {"ijk": [round(v, 1) for v in at], "diameter_mm": n.diameter_mm, "look": n.look}
+            for n, at in zip(ct.nodules, ct.nodules_ijk, strict=True)
+        ],
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; prints what was written as JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.make_sample", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument(
+        "--output", type=Path, default=SAMPLE, help="the forged sample (default: %(default)s)"
+    )
+    parser.add_argument("--untouched", type=Path, help="also write the same scan before it was forged")
+    parser.add_argument(
+        "--seed", type=int, default=7, help="seed of patient, noise and forgery (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--slices", type=int, default=26, help="axial slices of 2.5 mm (default: %(default)s)"
+    )
+    chosen = parser.parse_args(arguments)
+    print(json.dumps(make(chosen.output, chosen.untouched, chosen.seed, chosen.slices), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

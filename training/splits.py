@@ -1,0 +1,60 @@
+"""Patient folds: made once from a seed, checked in beside the configurations, read by everything else.
+
+``python -m training.splits --data DIR --out training/configs/five-folds.csv`` makes the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from training.data import Slice, read_slices
+
+
+def make_folds(slices: Sequence[Slice], folds: int, seed: int) -> dict[str, int]:
+    """Patient → fold, so that every fold holds about as many forged slices of each kind and untouched patients.
+
+    Patients are dealt in random order, those with most slices first, each to the fold that has least of its kind.
+    """
+    content: dict[str, Counter[str]] = defaultdict(Counter)
+    for s in slices:
+        content[s.patient][s.kind] += 1
+    order = np.random.default_rng(seed).permutation(sorted(content)).tolist()
+    order.sort(key=lambda p: -max(content[p].values()))
+    held: list[Counter[str]] = [Counter() for _ in range(folds)]
+    fold_of = {}
+    for patient in order:
+        kind, _ = content[patient].most_common(1)[0]
+        fold = min(range(folds), key=lambda f: (held[f][kind], held[f].total()))
+        fold_of[patient] = fold
+        held[fold].update(content[patient])
+    return fold_of
+
+
+def read_folds(path: Path) -> dict[str, int]:
+    """The checked-in file: columns ``patient, fold``."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["patient"]: int(row["fold"]) for row in csv.DictReader(file)}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Deal the patients of the data folder into folds.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    fold_of = make_folds(read_slices(args.data), args.folds, args.seed)
+    with args.out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["patient", "fold"])
+        writer.writerows(sorted(fold_of.items()))
+
+
+if __name__ == "__main__":
+    main()
