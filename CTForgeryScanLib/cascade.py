@@ -138,8 +138,11 @@ def scan(
     part = whole.slices(first, stop)
     heatmap = sweep_volume(part, sweeper, on_slice=on_slice, should_cancel=should_cancel)
     probability = loaded.classifier.probability(heatmap.p)
+    found = find_regions(part, heatmap, probability, loaded.rule)
+    # A slice is flagged for itself or because its neighbours agree with it.
     flagged = probability >= loaded.slice_threshold
-    found = find_regions(part, heatmap, flagged, loaded.rule)
+    for region in found.regions:
+        flagged[region.slices[0] : region.slices[1] + 1] = True
     if found.too_wide:
         assessment = replace(assessment, reasons=(*assessment.reasons, _PROCESSED_WHOLE))
     suspicious = bool(found.regions) or (len(flagged) == 1 and bool(flagged[0]))

@@ -8,7 +8,6 @@ from skimage.feature import graycomatrix
 
 LEVELS = 100
 ANGLES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
-FEATURES = LEVELS * LEVELS * len(ANGLES)
 
 
 def cooccurrence(heatmap: NDArray[np.float32]) -> NDArray[np.uint32]:

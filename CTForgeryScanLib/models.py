@@ -81,7 +81,7 @@ def load_model(name: str | Path = DEFAULT_MODEL) -> Model:
 def _read_card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        card["name"], card["sha256"]
+        card["name"], card["sha256"], card["validated"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"The model card '{folder / CARD}' is damaged: install the model again.") from error
     return dict(card)

@@ -108,7 +108,9 @@ def _mark(pen: ImageDraw.ImageDraw, result: ScanResult, k: int, shape: tuple[int
 def _profile(pen: ImageDraw.ImageDraw, result: ScanResult, box: tuple[int, int, int, int]) -> None:
     """p(slice forged) over the slices as bars, flagged ones marked, with the threshold."""
     x0, y0, x1, y1 = box[0], box[1] + 16, box[2], box[3] - 8
-    pen.text((x0, box[1] - 4), "p(slice forged) by slice; the line is the threshold", _GREY, font=_font(13))
+    first, last = result.slices[0].k, result.slices[-1].k
+    title = f"p(forged) of slices {first} to {last}; the line is the threshold of a slice alone"
+    pen.text((x0, box[1] - 4), title, _GREY, font=_font(13))
     width = (x1 - x0) / len(result.slices)
     for n, s in enumerate(result.slices):
         left, top = x0 + n * width, y1 - max(s.probability, 0.01) * (y1 - y0)

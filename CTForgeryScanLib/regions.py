@@ -19,22 +19,26 @@ PAPER_RUN = (9, 10)
 
 @dataclass(frozen=True)
 class RegionRule:
-    """When flagged slices make a tampered region.
+    """When slices make a tampered region.
 
-    ``window_threshold``: p(forged) from which a window belongs to a region. ``stretch_mm`` and ``share``: of the
-    consecutive slices that cover the stretch, at least this share is flagged and hot at the same place. A region wider
-    than ``widest_mm`` in the slice's plane is no small-region forgery (CT-GAN touches 42 mm) but a whole image that
-    was processed, or a scanner the detector does not know.
+    Of the consecutive slices that cover ``stretch_mm``, at least ``share`` have p(slice forged) of
+    ``slice_probability`` and windows of ``window_threshold`` at the same place. CT-GAN's cube is 32 mm high, and half
+    of it is asked for; so many slices that agree need not each be beyond doubt, as one that is flagged alone must be.
+    Fewer than ``fewest_slices`` do not tell a forgery from a vessel. A region wider than ``widest_mm`` in the slice's
+    plane is no small-region forgery (CT-GAN touches 42 mm) but a whole image that was processed, or a scanner the
+    detector does not know.
     """
 
     window_threshold: float
-    stretch_mm: float = 10.0
+    slice_probability: float = 0.5
+    stretch_mm: float = 15.0
+    fewest_slices: int = 4
     share: float = 0.9
     widest_mm: float = 80.0
 
     def run(self, slice_spacing_mm: float, slices: int) -> tuple[int, int]:
-        """(n, m): how many of how many consecutive slices; at least 2 of 2 where the volume has them."""
-        m = min(max(2, math.floor(self.stretch_mm / slice_spacing_mm)), slices)
+        """(n, m): how many of how many consecutive slices; fewer where the volume has fewer."""
+        m = min(max(self.fewest_slices, math.floor(self.stretch_mm / slice_spacing_mm)), slices)
         return math.ceil(self.share * m - 1e-9), m
 
 
@@ -67,17 +71,18 @@ class FoundRegions:
 
 
 def find_regions(
-    volume: Volume, heatmap: Heatmap, flagged: NDArray[np.bool_], rule: RegionRule
+    volume: Volume, heatmap: Heatmap, slice_probability: NDArray[np.float64], rule: RegionRule
 ) -> FoundRegions:
-    """3-D connected regions of hot windows in ``flagged`` [k] slices that satisfy ``rule``.
+    """3-D connected regions of hot windows that satisfy ``rule``; ``slice_probability`` [k] is p(slice forged).
 
     A volume of one slice has no neighbours to ask and gets no regions.
     """
     labels = np.zeros(heatmap.p.shape, np.uint8)
-    if len(flagged) < 2:
+    if len(slice_probability) < 2:
         return FoundRegions((), labels, 0)
-    n, m = rule.run(volume.spacing_mm[2], len(flagged))
-    hot = (heatmap.p >= rule.window_threshold) & flagged[:, None, None]
+    n, m = rule.run(volume.spacing_mm[2], len(slice_probability))
+    suspect = slice_probability >= rule.slice_probability
+    hot = (heatmap.p >= rule.window_threshold) & suspect[:, None, None]
     parts, count = ndimage.label(_bridged(hot, gap=m - n), structure=np.ones((3, 3, 3)))
     found, too_wide = [], 0
     for part, box in zip(range(1, count + 1), ndimage.find_objects(parts), strict=True):
@@ -159,8 +164,8 @@ def _describe(
     profile: NDArray[np.float32],
 ) -> Region:
     weights = np.where(mask, heatmap.p[box], 0)
-    k, r, c = (at + part.start for at, part in zip(ndimage.center_of_mass(weights), box, strict=True))
-    center = (STRIDE * c + CENTRE, STRIDE * r + CENTRE, float(k))
+    k, r, c = (float(at + part.start) for at, part in zip(ndimage.center_of_mass(weights), box, strict=True))
+    center = (STRIDE * c + CENTRE, STRIDE * r + CENTRE, k)
     n, m = PAPER_RUN
     return Region(
         id=number,

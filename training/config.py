@@ -31,8 +31,8 @@ class Config:
     auxiliary: float = 0.3
     """Weight of the self-blending task beside the genuine one."""
     seed: int = 1
-    window_threshold: float = 0.5
-    """p(forged) from which a window belongs to a region."""
+    false_window_share: float = 0.001
+    """Share of the untouched windows that reach the threshold from which a window belongs to a region."""
     false_slice_share: float = 0.005
     """Share of the untouched slices that the slice threshold may flag in the inner cross-validation."""
     mix: Mix = field(default_factory=Mix)

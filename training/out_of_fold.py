@@ -39,11 +39,15 @@ def out_of_fold_heatmaps(
     """
     maps: dict[str, NDArray[np.float32]] = {}
     for fold in range(FOLDS):
-        kept = runs / f"fold-{fold}" / "heatmaps.safetensors"
-        if not kept.exists():
-            of_fold = [s for s in slices if fold_of.get(s.patient, 0) == fold]
-            sweeper = Sweeper(load_detector(runs / f"fold-{fold}" / "detector.safetensors"), "cpu")
-            print(f"sweeping {len(of_fold)} slices of fold {fold}", flush=True)
-            save_file({s.name: next(sweeper.sweep(s.hu[None])) for s in of_fold}, kept)
-        maps |= load_file(kept)
+        maps |= fold_heatmaps([s for s in slices if fold_of.get(s.patient, 0) == fold], runs / f"fold-{fold}")
     return {s.name: maps[s.name] for s in slices}
+
+
+def fold_heatmaps(slices: Sequence[Slice], folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Slice name → heatmap [r, c] by the detector in ``folder``, where the heatmaps are kept."""
+    kept = folder / "heatmaps.safetensors"
+    if not kept.exists():
+        sweeper = Sweeper(load_detector(folder / "detector.safetensors"), "cpu")
+        print(f"{folder.name}: sweeping {len(slices)} slices", flush=True)
+        save_file({s.name: next(sweeper.sweep(s.hu[None])) for s in slices}, kept)
+    return load_file(kept)

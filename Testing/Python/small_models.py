@@ -13,7 +13,7 @@ from safetensors.torch import save_file as save_tensors
 
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.models import CARD, CLASSIFIER, DETECTOR
-from CTForgeryScanLib.slice_classifier import SliceClassifier
+from CTForgeryScanLib.slice_classifier import FEATURES, SliceClassifier
 
 
 def bright_detector() -> LocalDetector:
@@ -26,9 +26,9 @@ def bright_detector() -> LocalDetector:
         final = detector.head[2]
         assert isinstance(final, torch.nn.Conv2d) and final.bias is not None
         dark, bright = (float(detector(torch.full((1, 1, 32, 32), hu)).squeeze()) for hu in (0.0, 1000.0))
-        final.weight.mul_(12 / (bright - dark))
+        final.weight.mul_(20 / (bright - dark))
         dark = float(detector(torch.zeros(1, 1, 32, 32)).squeeze())
-        final.bias.sub_(dark + 6)
+        final.bias.sub_(dark + 8)
     return detector
 
 
@@ -36,17 +36,15 @@ def write_model(folder: Path) -> Path:
     """Write a whole, valid model folder and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(bright_detector().state_dict(), folder / DETECTOR)
-    # The pair (99, 99) at 0°: σ(log(1 + count) − 1).
+    # Any pair of windows that reaches the highest level flags the slice.
     one = np.ones(1, np.float32)
+    hottest = np.zeros((1, FEATURES), np.float32)
+    hottest[0, -1] = 1
     classifier = SliceClassifier(
-        cells=np.array([99 * 400 + 99 * 4], np.int32),
-        mean=0 * one,
-        components=one[None],
-        scale=one,
-        support=np.zeros((1, 1), np.float32),
-        dual=-4 * one,
-        intercept=2 * one,
-        gamma=one,
+        mean=np.zeros(FEATURES, np.float32),
+        components=hottest,
+        weights=4 * one,
+        intercept=-1 * one,
         platt=np.array([2, 0], np.float32),
     )
     save_file(classifier.arrays(), folder / CLASSIFIER)

@@ -83,8 +83,8 @@ class Doors(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.model = load_model(write_model(Path(folder.name)))
-        hu = phantoms.chest(slices=8, size=192)
-        hu[2:7, 100:112, 100:112] = 1000
+        hu = phantoms.chest(slices=10, size=192)
+        hu[2:9, 100:112, 100:112] = 1000
         self.source = (hu, phantoms.geometry())
 
     def test_array_image_and_file_give_the_same_result(self) -> None:

@@ -49,9 +49,9 @@ class CommandLine(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         self.model = write_model(self.folder / "model")
         self.out = self.folder / "out"
-        hu = phantoms.chest(slices=8, size=192)
+        hu = phantoms.chest(slices=10, size=192)
         self.clean = write_nrrd(self.folder / "clean.nrrd", hu)
-        hu[2:7, 100:112, 100:112] = 1000
+        hu[2:9, 100:112, 100:112] = 1000
         self.marked = write_nrrd(self.folder / "marked.nrrd", hu)
 
     def scan(self, *arguments: str | Path) -> tuple[int, str, str]:
@@ -61,7 +61,7 @@ class CommandLine(unittest.TestCase):
         status, out, err = self.scan(self.marked, self.clean, "-o", self.out)
         self.assertEqual((status, err), (0, ""))
         self.assertIn("Suspicious", out)
-        self.assertIn("region 1: slices 2-6", out)
+        self.assertIn("region 1: slices 2-8", out)
         self.assertIn("No tampering found", out)
         self.assertIn("not a diagnosis", out)
         for name, verdict in [("marked", "suspicious"), ("clean", "no_tampering_found")]:
@@ -76,7 +76,7 @@ class CommandLine(unittest.TestCase):
         self.scan(self.marked, "-o", self.out)
         result = json.loads((self.out / "marked" / "result.json").read_text())
         (region,) = result["regions"]
-        np.testing.assert_allclose(region["center_ijk"], [105.5, 105.5, 4], atol=1)
+        np.testing.assert_allclose(region["center_ijk"], [105.5, 105.5, 5], atol=1)
         ct = sitk.ReadImage(str(self.marked))
         lps = np.array(ct.TransformContinuousIndexToPhysicalPoint(region["center_ijk"]))
         np.testing.assert_allclose(region["center_ras"], lps * [-1, -1, 1], atol=1e-6)
@@ -88,22 +88,24 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(labels.GetMetaData("Segment0_LabelValue"), "1")
         with (self.out / "marked" / "slices.csv").open() as file:
             rows = list(csv.DictReader(file))
-        self.assertEqual([int(r["k"]) for r in rows if r["flagged"] == "1"], [2, 3, 4, 5, 6])
-        self.assertEqual(len(result["slices"]), 8)
+        self.assertEqual([int(r["k"]) for r in rows if r["flagged"] == "1"], [2, 3, 4, 5, 6, 7, 8])
+        self.assertEqual(len(result["slices"]), 10)
 
     def test_a_slice_range_keeps_the_numbers_of_the_whole(self) -> None:
         self.scan(self.marked, "-o", self.folder / "a")
-        self.scan(self.marked, "-o", self.folder / "b", "--slices", "1:7")
+        self.scan(self.marked, "-o", self.folder / "b", "--slices", "1:10")
         whole, part = (json.loads((self.folder / f / "marked" / "result.json").read_text()) for f in "ab")
-        self.assertEqual(part["slices"], whole["slices"][1:7])
-        self.assertEqual(part["regions"], whole["regions"])
+        self.assertEqual(part["slices"], whole["slices"][1:10])
+        (a,), (b,) = part["regions"], whole["regions"]
+        for field in ("center_ijk", "center_ras", "extent_ijk", "slices", "peak_slice"):
+            np.testing.assert_allclose(a[field], b[field], atol=1e-9, err_msg=field)
 
     def test_json_lines(self) -> None:
         status, out, _ = run("scan", self.marked, "-o", self.out, "--model", self.model, "--progress", "json")
         events = [json.loads(line) for line in out.splitlines()]
         self.assertEqual(status, 0)
         self.assertEqual(
-            [(e["event"], e["k"], e["of"]) for e in events[:-1]], [("slice", k, 8) for k in range(8)]
+            [(e["event"], e["k"], e["of"]) for e in events[:-1]], [("slice", k, 10) for k in range(10)]
         )
         self.assertGreater(events[3]["peak"], 0.9)
         self.assertEqual((events[-1]["event"], events[-1]["verdict"]), ("result", "suspicious"))
@@ -163,7 +165,7 @@ class CommandLine(unittest.TestCase):
                 self.assert_refused([path], path.name)
 
     def test_bad_arguments(self) -> None:
-        self.assert_refused([self.clean, "--slices", "5:900"], "5:900", "0:8")
+        self.assert_refused([self.clean, "--slices", "5:900"], "5:900", "0:10")
         self.assert_refused([self.clean, "--device", "cuda:7"], "cuda:7", "--device")
         self.assert_refused([self.clean, "--precision", "float8"], "float8")
         self.assertEqual(self.scan(self.clean, "-o", self.out, "--slices", "7")[0], 2)

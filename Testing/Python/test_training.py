@@ -23,7 +23,6 @@ except ImportError as error:
     raise unittest.SkipTest(f"{error.name} is absent: training needs the extra 'train'") from error
 
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.regions import RegionRule
 from training.blending import blend_site, splice, window_distance
 from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
@@ -196,8 +195,8 @@ class Figures(unittest.TestCase):
         heatmap = np.zeros((121, 121), np.float32)
         heatmap[20:23, 30:33] = 0.9
         members = []
-        for k in range(12):
-            hot = 3 <= k < 8
+        for k in range(16):
+            hot = 3 <= k < 10
             of_slice = Slice(
                 f"s/{k}",
                 "s",
@@ -209,9 +208,9 @@ class Figures(unittest.TestCase):
                 lesions=((139.5, 99.5),) if k == 5 else (),
             )
             members.append(Judged(of_slice, heatmap if hot else 0 * heatmap, 0.9 if hot else 0.1, hot))
-        found = series_regions(members, RegionRule(window_threshold=0.5))
+        found = series_regions(members)
         self.assertEqual(
-            (found["series_with_region"], found["slices"], found["slices_flagged"]), (["s"], 12, 5)
+            (found["series_with_region"], found["slices"], found["slices_flagged"]), (["s"], 16, 7)
         )
         self.assertEqual(found["lesion_slices_called_forged"], 1)
 
