@@ -169,8 +169,10 @@ def _models(args: argparse.Namespace) -> int:
         raise InputError(f"No model lies in '{models_folder()}': install ctforgeryscan again.")
     for card in cards:
         print(f"{card['name']}: {card['description']}")
-        for line in card["summary"]:
-            print(f"  {line}")
+        for title, field in (("how well", "summary"), ("trained on", "training_data"), ("limits", "limits")):
+            print(f"  {title}:")
+            for line in card[field]:
+                print(f"    {line}")
     return DONE
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import tempfile
 import unittest
@@ -136,7 +138,11 @@ class Cards(unittest.TestCase):
                 "validated",
             ):
                 self.assertTrue(card[field], field)
-        self.assertEqual(main(["models"]), 0)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            self.assertEqual(main(["models"]), 0)
+        for words in ("ctgan-v1", "trained on:", "limits:", "untouched series with a region"):
+            self.assertIn(words, out.getvalue())
 
 
 class RealCT(unittest.TestCase):
