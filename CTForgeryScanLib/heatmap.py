@@ -78,6 +78,16 @@ def choose_precision(asked: str, device: torch.device) -> str:
     return asked
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory: CUDA raises a type of its own for it, MPS and the CPU only say so."""
+    said = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "out of memory" in said
+        or "can't allocate memory" in said
+    )
+
+
 class Sweeper:
     """A detector made ready for a device once, then applied to slices.
 
@@ -107,7 +117,9 @@ class Sweeper:
             batch = slices[start : start + self._batch]
             try:
                 maps = self._maps(batch)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 self._make_room(len(batch))
                 continue
             yield from maps

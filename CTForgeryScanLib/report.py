@@ -38,8 +38,8 @@ def write_results(result: ScanResult, folder: Path) -> None:
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             _write_files(result, part)
-            # mkdtemp made it private; the user's own umask decides who reads results.
-            part.chmod(_folder_mode(folder.parent))
+            # mkdtemp made it private; results are for whoever may read what lies beside them.
+            part.chmod(folder.parent.stat().st_mode & 0o777)
             _replace(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -52,19 +52,19 @@ def write_results(result: ScanResult, folder: Path) -> None:
         ) from error
 
 
-def _folder_mode(like: Path) -> int:
-    return like.stat().st_mode & 0o777
-
-
 def _replace(part: Path, folder: Path) -> None:
-    """Put the finished folder in its place by renaming, so that no reader ever sees half a result."""
+    """Put the finished folder in its place by renaming; if that fails, the earlier result stays."""
     if not folder.exists():
         part.rename(folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    folder.rename(old / "result")
-    part.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    earlier = part.with_name(f"{part.name}-earlier")
+    folder.rename(earlier)
+    try:
+        part.rename(folder)
+    except OSError:
+        earlier.rename(folder)
+        raise
+    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _write_files(result: ScanResult, folder: Path) -> None:

@@ -14,7 +14,7 @@ from training.crops import Mix
 
 @dataclass(frozen=True)
 class Config:
-    """How a model is made; every value has the meaning of the command's help and of ``training/README.md``."""
+    """How a model is made."""
 
     name: str
     folds: str

@@ -1,7 +1,7 @@
 """Dense training crops: 112×112 pixels, 21×21 windows each, with a target for every window and task.
 
 Targets are 1 (forged), 0 (untouched) and −1 (not asked). Task 0 is genuine CT-GAN against untouched; task 1, which
-only shapes the shared trunk, is a self-blended site against the same tissue beside it (``blending``).
+only shapes the shared trunk, is any site made on the fly (``blending``) against the same tissue beside it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Mix:
 
 
 class CropSampler:
-    """Draws batches from slices; every series has the same weight, however many slices it has."""
+    """Draws batches from slices; every untouched patient has the same weight, however many slices."""
 
     def __init__(self, slices: Sequence[Slice], mix: Mix, seed: int) -> None:
         self.mix = mix

@@ -8,13 +8,11 @@ classifier that saw its patient. Misses and false alarms are listed by name. Not
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,11 +25,10 @@ from CTForgeryScanLib.models import CARD
 from CTForgeryScanLib.regions import Region, RegionRule, find_regions
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
-from training.config import read_config
-from training.data import Slice, read_slices
+from training.data import Slice
+from training.experiment import arguments, read_experiment
 from training.fit_slice_classifier import OUT_OF_FOLD
 from training.out_of_fold import out_of_fold_heatmaps
-from training.splits import read_folds
 
 SITE_PX = 24
 """A peak within this distance of a forged site's centre is on the site."""
@@ -227,16 +224,10 @@ def _share(part: int, of: int) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Judge the cascade out-of-fold and complete the model card.")
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with ctgan/, pristine_slices/ and ct/"
-    )
-    parser.add_argument("--runs", type=Path, required=True, help="folder that fit_slice_classifier wrote")
-    args = parser.parse_args(argv)
-    config = read_config(args.config)
-    slices = read_slices(args.data, frozenset(config.never_train))
-    maps = out_of_fold_heatmaps(slices, read_folds(args.config.parent / config.folds), args.runs)
+    args = arguments("Judge the cascade out-of-fold and complete the model card.").parse_args(argv)
+    experiment = read_experiment(args)
+    slices = experiment.slices
+    maps = out_of_fold_heatmaps(slices, experiment.fold_of, args.runs)
     with (args.runs / OUT_OF_FOLD).open(newline="", encoding="utf-8") as file:
         said = {row.pop("name"): {k: float(v) for k, v in row.items()} for row in csv.DictReader(file)}
     judged = []
@@ -252,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lines = table(results)
     print("\n".join(lines))
     print(json.dumps(results, indent=1))
-    path = args.runs / config.name / CARD
+    path = args.runs / experiment.config.name / CARD
     card = json.loads(path.read_text(encoding="utf-8"))
     words = yaml.safe_load(args.config.with_suffix(".card.yaml").read_text(encoding="utf-8"))
     summary = [line.strip("| ").replace(" | ", ": ") for line in lines[2:]]

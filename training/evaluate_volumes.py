@@ -10,10 +10,8 @@ of whole scans at hand, and the content is of no generator that the detector was
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +26,7 @@ from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.config import read_config
 from training.crops import lung_mask
 from training.evaluate import SITE_PX
+from training.experiment import arguments
 from training.forgers.published_pasting import Kind, forge
 from training.out_of_fold import load_detector
 from training.splits import read_folds
@@ -111,11 +110,7 @@ def _near(place: tuple[float, float], ijk: tuple[int, int, int]) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Forge, scan and print one row a site and the sums."""
-    parser = argparse.ArgumentParser(description="Judge the cascade on whole volumes forged at known places.")
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="folder with ct/")
-    parser.add_argument("--runs", type=Path, required=True, help="folder that train_detector wrote")
-    args = parser.parse_args(argv)
+    args = arguments("Judge the cascade on whole volumes forged at known places.").parse_args(argv)
     config = read_config(args.config)
     fold_of = read_folds(args.config.parent / config.folds)
     model = load_model(args.runs / config.name)

@@ -9,7 +9,6 @@ chosen inside them by patient; the shipped one is made in the same way from all.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import json
@@ -29,10 +28,9 @@ from sklearn.svm import SVC
 from CTForgeryScanLib.models import CARD, CLASSIFIER, DETECTOR
 from CTForgeryScanLib.regions import RegionRule
 from CTForgeryScanLib.slice_classifier import SliceClassifier, slice_features
-from training.config import Config, read_config
-from training.data import read_slices
+from training.config import Config
+from training.experiment import arguments, read_experiment
 from training.out_of_fold import load_detector, out_of_fold_heatmaps
-from training.splits import read_folds
 
 Map = NDArray[np.float32]
 
@@ -89,22 +87,13 @@ def fit(maps: Sequence[Map], forged: NDArray[np.bool_], patients: NDArray[np.str
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description="Fit PCA + SVM on out-of-fold heatmaps and assemble the model."
-    )
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with ctgan/, pristine_slices/ and ct/"
-    )
-    parser.add_argument("--runs", type=Path, required=True, help="folder that train_detector wrote")
-    args = parser.parse_args(argv)
-    config = read_config(args.config)
-    fold_of = read_folds(args.config.parent / config.folds)
-    slices = read_slices(args.data, frozenset(config.never_train))
-    maps = out_of_fold_heatmaps(slices, fold_of, args.runs)
+    args = arguments("Fit PCA + SVM on out-of-fold heatmaps and assemble the model.").parse_args(argv)
+    experiment = read_experiment(args)
+    config, slices = experiment.config, experiment.slices
+    maps = out_of_fold_heatmaps(slices, experiment.fold_of, args.runs)
     forged = np.array([bool(s.forged) for s in slices])
     patients = np.array([s.patient for s in slices])
-    folds = np.array([fold_of[s.patient] for s in slices])
+    folds = np.array([experiment.fold_of[s.patient] for s in slices])
     rows = []
     for fold in np.unique(folds):
         inside = np.flatnonzero(folds != fold)

@@ -1,6 +1,6 @@
 """Train the local detector: one fold, several, or the final weights on all patients.
 
-``python -m training.train_detector --config training/configs/ctgan-v1.yaml --data DIR --out RUNS --fold 0 1 2 3 4 all``
+``python -m training.train_detector --config CONFIG.yaml --data DIR --runs RUNS --fold 0 1 2 3 4 all``
 
 Each fold's folder gets ``detector.safetensors``, ``metrics.csv`` and, while it runs, ``checkpoint.safetensors``: a
 killed training goes on from there when the same command is given again.
@@ -8,7 +8,6 @@ killed training goes on from there when the same command is given again.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import math
@@ -25,10 +24,10 @@ from torch.nn import functional
 
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
-from training.config import Config, read_config
+from training.config import Config
 from training.crops import GENUINE, TASKS, CropSampler
-from training.data import Slice, read_slices
-from training.splits import read_folds
+from training.data import Slice
+from training.experiment import arguments, read_experiment
 
 _CHECKPOINT_EVERY = 250
 
@@ -152,7 +151,7 @@ class _State:
         with safe_open(self.path, "pt") as file:
             metadata = file.metadata()
         if metadata["config"] != self.config:
-            raise InputError(f"'{self.path}' is of another configuration: give another --out, or remove it.")
+            raise InputError(f"'{self.path}' is of another configuration: give another --runs, or remove it.")
         tensors = load_file(self.path)
         weights = {k.removeprefix("network/"): v for k, v in tensors.items() if k.startswith("network/")}
         self.network.load_state_dict(weights)
@@ -167,14 +166,7 @@ class _State:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description="Train the local detector, fold by fold and on all patients."
-    )
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with ctgan/, pristine_slices/ and ct/"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs; one folder a fold")
+    parser = arguments("Train the local detector, fold by fold and on all patients.")
     parser.add_argument(
         "--fold",
         nargs="+",
@@ -184,17 +176,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
-    config = read_config(args.config)
-    fold_of = read_folds(args.config.parent / config.folds)
-    slices = read_slices(args.data, frozenset(config.never_train))
+    experiment = read_experiment(args)
     for fold in args.fold:
-        folder = args.out / f"fold-{fold}"
+        folder = args.runs / f"fold-{fold}"
         if (folder / "detector.safetensors").exists():
             print(f"{folder} is done")
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        kept = [s for s in slices if fold == "all" or fold_of[s.patient] != int(fold)]
-        detector = train(kept, config, folder)
+        kept = [s for s in experiment.slices if fold == "all" or experiment.fold_of[s.patient] != int(fold)]
+        detector = train(kept, experiment.config, folder)
         save_file(
             detector.state_dict(), folder / "detector.safetensors", {"config": json.dumps(detector.config)}
         )

@@ -18,6 +18,13 @@ def shared_data() -> Path | None:
     return folder if (folder / "ctgan" / "labels.csv").is_file() else None
 
 
+def real_data() -> Path:
+    """``shared_data`` for tests that are marked ``needs_shared_data``."""
+    folder = shared_data()
+    assert folder is not None
+    return folder
+
+
 needs_shared_data = unittest.skipUnless(
     shared_data(), "the real CT data are absent (set CTFORGERYSCAN_DATA to their folder)"
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import unittest
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from hypothesis import given, settings
@@ -16,7 +15,7 @@ from scipy import ndimage
 import phantoms
 from CTForgeryScanLib.assessable import MAX_SLICES, Assessment, assess, measure_noise
 from CTForgeryScanLib.volume import Header, Volume, load_volume
-from support import needs_shared_data, shared_data
+from support import needs_shared_data, real_data
 
 VALIDATED = {"spacing_mm": [0.5, 1.0]}
 
@@ -137,7 +136,7 @@ class RealDataTest(unittest.TestCase):
     def test_untouched_series_but_the_warped_export_are_assessable(self) -> None:
         # Four files of each series, some of which lie above or below the lungs
         # (whole series: ``python -m training.measure_noise``).
-        for path in sorted(path for path in (self.data() / "ct").iterdir() if path.is_dir()):
+        for path in sorted(path for path in (real_data() / "ct").iterdir() if path.is_dir()):
             files = sorted(path.iterdir())
             with self.subTest(series=path.name):
                 results = [assess(load_volume(file), {}) for file in files[:: len(files) // 4]]
@@ -146,21 +145,16 @@ class RealDataTest(unittest.TestCase):
                 self.assertEqual(any(result.assessable for result in results), not found)
 
     def test_forged_slices_are_assessable(self) -> None:
-        for path in sorted((self.data() / "ctgan" / "slices").iterdir())[::2]:
+        for path in sorted((real_data() / "ctgan" / "slices").iterdir())[::2]:
             with self.subTest(slice=path.name):
                 self.assertEqual(assess(load_volume(path), {}).reasons, ())
 
     def test_margins_of_the_noise_limits(self) -> None:
         # The softest kernel (SOFT at 0.98 mm) and the roughest rhythm among all slices stay well inside.
-        soft = measure_noise(load_volume(self.data() / "pristine_slices" / "slices" / "TCGA-34-5236_0.dcm"))
+        soft = measure_noise(load_volume(real_data() / "pristine_slices" / "slices" / "TCGA-34-5236_0.dcm"))
         self.assertGreater(soft.sharpness, 0.02)
-        rough = measure_noise(load_volume(self.data() / "ctgan" / "slices" / "1535_96.dcm"))
+        rough = measure_noise(load_volume(real_data() / "ctgan" / "slices" / "1535_96.dcm"))
         self.assertLess(rough.periodicity, 35.0)
-
-    def data(self) -> Path:
-        folder = shared_data()
-        assert folder is not None
-        return folder
 
 
 if __name__ == "__main__":

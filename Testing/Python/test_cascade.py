@@ -24,7 +24,7 @@ from CTForgeryScanLib.models import list_models, load_model
 from CTForgeryScanLib.volume import load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from small_models import write_model
-from support import ROOT, needs_shared_data, shared_data
+from support import ROOT, needs_shared_data, real_data
 
 SAMPLE = ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
 GOLDEN = Path(__file__).with_name("golden.json")
@@ -154,8 +154,7 @@ class RealCT(unittest.TestCase):
     @needs_shared_data
     def test_genuine_forged_slices_are_hot_at_their_sites(self) -> None:
         # These slices trained the shipped weights: this tests that the program runs them, not how good they are.
-        data = shared_data()
-        assert data is not None
+        data = real_data()
         rows = list(csv.DictReader((data / "ctgan" / "labels.csv").read_text(encoding="utf-8").splitlines()))[
             ::9
         ]

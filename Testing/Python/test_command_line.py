@@ -201,7 +201,7 @@ class CommandLine(unittest.TestCase):
         _, _, err = self.scan(self.folder / "nowhere.nrrd", "-o", self.out, "--debug")
         self.assertIn("Traceback", err)
 
-    @unittest.skipUnless(Path("/dev/full").exists(), "no /dev/full here to play a full disk")
+    @unittest.skipUnless(Path("/proc").is_dir(), "no /proc here to play a read-only place")
     def test_output_that_cannot_be_written(self) -> None:
         (self.folder / "file").write_text("not a folder")
         status, _, err = self.scan(self.clean, "-o", self.folder / "file")
@@ -272,6 +272,37 @@ class Process(unittest.TestCase):
         self.assertIn("cancelled", err)
         self.assertNotIn("Traceback", err)
         self.assertFalse((self.folder / "out").exists())
+
+    @unittest.skipIf(os.name == "nt", "Windows cannot limit what a process writes")
+    def test_a_full_disk_leaves_the_earlier_result(self) -> None:
+        import resource
+
+        source = write_nrrd(self.folder / "ct.nrrd", phantoms.chest(slices=10, size=192))
+        command = self.command(
+            "scan",
+            source,
+            "-o",
+            self.folder / "out",
+            "--model",
+            write_model(self.folder / "m"),
+            "--progress",
+            "none",
+        )
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        before = {p.name: p.read_bytes() for p in (self.folder / "out" / "ct").iterdir()}
+        # A process that may write no file above 8 kB stands for a disk that is full.
+        full = subprocess.run(
+            command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),
+        )
+        self.assertEqual(full.returncode, 2, full.stderr)
+        self.assertIn("cannot be written", full.stderr)
+        self.assertNotIn("Traceback", full.stderr)
+        self.assertEqual({p.name: p.read_bytes() for p in (self.folder / "out" / "ct").iterdir()}, before)
+        self.assertEqual([p.name for p in (self.folder / "out").iterdir()], ["ct"])
 
     def test_help_does_not_wait_for_torch(self) -> None:
         code = (

@@ -17,6 +17,7 @@ from CTForgeryScanLib.heatmap import (
     choose_device,
     choose_precision,
     heatmap_ijk_to_ras,
+    is_out_of_memory,
     sweep_volume,
 )
 from CTForgeryScanLib.volume import load_volume
@@ -83,6 +84,12 @@ class Sweep(unittest.TestCase):
             np.testing.assert_allclose(np.stack(list(sweeper.sweep(hu))), expected, atol=1e-5)
         self.assertEqual(sweeper._batch, 1)
         self.assertEqual(len(sweeper.ran.notes), 2)
+
+    def test_out_of_memory_is_known_on_the_cpu_too(self) -> None:
+        with self.assertRaises(RuntimeError) as caught:
+            torch.empty(2**58, dtype=torch.uint8)
+        self.assertTrue(is_out_of_memory(caught.exception))
+        self.assertFalse(is_out_of_memory(RuntimeError("shapes do not fit")))
 
     def test_progress_and_cancel(self) -> None:
         volume = load_volume((phantoms.chest(slices=6, size=96), phantoms.geometry()))

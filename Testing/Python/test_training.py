@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import phantoms
-from support import ROOT, needs_shared_data, shared_data
+from support import ROOT, needs_shared_data, real_data
 
 try:
     import sklearn  # noqa: F401
@@ -56,8 +56,7 @@ class Folds(unittest.TestCase):
 
     @needs_shared_data
     def test_the_checked_in_file_holds_every_patient(self) -> None:
-        data = shared_data()
-        assert data is not None
+        data = real_data()
         checked_in = read_folds(ROOT / "training" / "configs" / "five-folds.csv")
         untouched = {
             row["patient"]

@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 import phantoms
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import list_series, load_volume
-from support import ROOT, needs_shared_data, shared_data
+from support import ROOT, needs_shared_data, real_data
 
 
 class InTemporaryFolder(unittest.TestCase):
@@ -391,7 +391,7 @@ class DicomTest(InTemporaryFolder):
 @needs_shared_data
 class RealDataTest(unittest.TestCase):
     def test_jpeg_ls_series(self) -> None:
-        volume = load_volume(self.data() / "ct" / "CRLM-CT-1004")
+        volume = load_volume(real_data() / "ct" / "CRLM-CT-1004")
         self.assertEqual(volume.shape, (14, 512, 512))
         np.testing.assert_allclose(volume.spacing_mm, (0.796875, 0.796875, 5.0), rtol=1e-3)
         self.assertTrue((volume.header.transfer_syntax or "").startswith("1.2.840.10008.1.2.4.80"))
@@ -400,17 +400,12 @@ class RealDataTest(unittest.TestCase):
         self.assertGreater(highest, 500)
 
     def test_series_have_the_slices_of_the_table(self) -> None:
-        lines = (self.data() / "ct" / "cases.csv").read_text().splitlines()
+        lines = (real_data() / "ct" / "cases.csv").read_text().splitlines()
         counts = {line.split(",")[0]: int(line.split(",")[3]) for line in lines[1:]}
         for case in ("C3L-00189", "Lung_Dx-A0002_B40f", "ACRIN-NSCLC-042"):
             with self.subTest(case=case):
-                (info,) = list_series(self.data() / "ct" / case)
+                (info,) = list_series(real_data() / "ct" / case)
                 self.assertEqual(info.files, counts[case])
-
-    def data(self) -> Path:
-        folder = shared_data()
-        assert folder is not None
-        return folder
 
 
 if __name__ == "__main__":

@@ -1,0 +1,38 @@
+"""What every step of an experiment is given: its configuration, the data and the folder of its runs."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.config import Config, read_config
+from training.data import Slice, read_slices
+from training.splits import read_folds
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A configuration with its patient folds and the slices that may be trained on."""
+
+    config: Config
+    fold_of: dict[str, int]
+    slices: list[Slice]
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """A parser that knows ``--config``, ``--data`` and ``--runs``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", type=Path, required=True, help="YAML file of the experiment")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with ctgan/, pristine_slices/ and ct/"
+    )
+    parser.add_argument("--runs", type=Path, required=True, help="folder of what the steps write and read")
+    return parser
+
+
+def read_experiment(args: argparse.Namespace) -> Experiment:
+    """Read what the arguments name. Raises InputError for what is missing or damaged."""
+    config = read_config(args.config)
+    fold_of = read_folds(args.config.parent / config.folds)
+    return Experiment(config, fold_of, read_slices(args.data, frozenset(config.never_train)))
