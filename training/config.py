@@ -30,8 +30,6 @@ class Config:
     hard_part: float = 1 / 8
     auxiliary: float = 0.3
     """Weight of the self-blending task beside the genuine one."""
-    compiled: bool = False
-    """Train through torch.compile: a third faster, but it needs a C++ compiler."""
     seed: int = 1
     false_window_share: float = 0.001
     """Share of the untouched windows that reach the threshold from which a window belongs to a region."""

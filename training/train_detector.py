@@ -63,13 +63,12 @@ def train(slices: Sequence[Slice], config: Config, folder: Path) -> LocalDetecto
     first = state.load()
     _forget_after(folder / "metrics.csv", first)
     sampler = CropSampler(slices, config.mix, config.seed)
-    forward = torch.compile(network) if config.compiled else network
     started, sums = time.monotonic(), [0.0] * (2 * TASKS)
     network.train()
     for step in range(first, config.steps):
         hu, target = (torch.from_numpy(a) for a in sampler.batch(step))
         with torch.autocast("cpu", torch.bfloat16):
-            logits = forward(hu)
+            logits = network(hu)
         hard_part = config.hard_part if step >= config.hard_after * config.steps else 1.0
         loss, parts = training_loss(logits.float(), target, hard_part, config.auxiliary)
         if not torch.isfinite(loss):
