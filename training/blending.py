@@ -62,7 +62,7 @@ def process(image: Image, rng: np.random.Generator) -> Image:
 
 
 def _other_kernel(image: Image, rng: np.random.Generator) -> Image:
-    """The image as a smoother or sharper reconstruction kernel would have given it: a gain that depends on frequency."""
+    """The image as a smoother or sharper reconstruction kernel gives it: a gain that depends on frequency."""
     border = 16
     padded = np.pad(image, border, mode="reflect")
     fy, fx = np.fft.fftfreq(padded.shape[0])[:, None], np.fft.rfftfreq(padded.shape[1])[None, :]

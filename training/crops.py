@@ -182,7 +182,7 @@ class CropSampler:
         return hu, target
 
     def _thick(self, s: Slice) -> list[Slice]:
-        """``s`` alone or, sometimes, with the slices that follow it in an untouched series: thick as other scanners'."""
+        """``s`` alone or, in an untouched series, sometimes with those that follow: as thick as other scanners'."""
         if (s.series, s.k) not in self.neighbours or self.rng.random() >= self.mix.thick:
             return [s]
         count = int(self.rng.integers(2, 5))
