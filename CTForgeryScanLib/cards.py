@@ -21,6 +21,8 @@ class OperatingPoint:
     """What it costs, for example "about 1 false alarm in 100 scans"."""
     slice_threshold: float
     """Calibrated p(slice forged) from which a slice is flagged."""
+    region_score: float
+    """Score from which a place is a tampered region (``regions.Region.score``)."""
 
 
 def models_folder() -> Path:

@@ -19,7 +19,7 @@ from CTForgeryScanLib.cards import DEFAULT_MODEL, choose_operating_point
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Heatmap, Sweep, Sweeper, sweep_volume
 from CTForgeryScanLib.models import Model, load_model
-from CTForgeryScanLib.regions import Region, find_regions, scan_probability
+from CTForgeryScanLib.regions import Region, find_regions
 from CTForgeryScanLib.volume import Source, Volume, load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 
@@ -110,7 +110,8 @@ def scan(
     """Scan a CT for regions that a generative network repainted.
 
     ``source`` is what ``load_volume`` takes. ``operating_point`` names one of the model's operating points, otherwise
-    its default is taken. ``slices`` = (a, b) scans slices a … b−1 only, numbered as in the whole volume. The same input gives the same numbers through every door.
+    its default is taken. ``slices`` = (a, b) scans slices a … b−1 only, numbered as in the whole volume. The same
+    input gives the same numbers through every door.
 
     Raises InputError, ModelError, DeviceError, or ScanCancelled once ``should_cancel()`` is true.
     """
@@ -122,7 +123,9 @@ def scan(
     sweeper = Sweeper(loaded.detector, device, precision)
     parameters = {
         "slices": [first, stop],
+        "operating_point": operating_point or loaded.card["default_operating_point"],
         "slice_threshold": point.slice_threshold,
+        "region_score": point.region_score,
         "region_rule": asdict(loaded.rule),
     }
     assessment = assess(whole, loaded.card["validated"])
@@ -141,19 +144,21 @@ def scan(
     part = whole.slices(first, stop)
     heatmap = sweep_volume(part, sweeper, on_slice=on_slice, should_cancel=should_cancel)
     probability = loaded.classifier.probability(heatmap.p)
-    found = find_regions(part, heatmap, probability, loaded.rule)
+    found = find_regions(part, heatmap, loaded.rule, point.region_score)
     # A slice is flagged for itself or because its neighbours agree with it.
     flagged = probability >= point.slice_threshold
     for region in found.regions:
         flagged[region.slices[0] : region.slices[1] + 1] = True
     if found.too_wide:
         assessment = replace(assessment, reasons=(*assessment.reasons, _PROCESSED_WHOLE))
-    suspicious = bool(found.regions) or (len(flagged) == 1 and bool(flagged[0]))
+    # Too few slices for regions: each is judged alone.
+    alone = len(flagged) < loaded.rule.fewest_slices
+    suspicious = bool(found.regions) or (alone and bool(flagged.any()))
     return ScanResult(
         volume=part,
         assessment=assessment,
         verdict="suspicious" if suspicious else "no_tampering_found",
-        probability=scan_probability(probability, part.spacing_mm[2], loaded.rule),
+        probability=float(probability.max()) if alone else found.score,
         regions=tuple(_in_whole(region, first) for region in found.regions),
         slices=_slice_results(heatmap, probability, flagged, first),
         heatmap=heatmap,

@@ -1,8 +1,15 @@
-"""From slices to 3-D tampered regions: the paper's n-of-m rule (Section 4.1), in millimetres for any slice spacing."""
+"""From heatmap to 3-D tampered regions: consecutive slices that agree on a place, measured against the scan itself.
+
+The paper asks 9 of 10 consecutive slices to agree (Section 4.1). Here a place's logits are averaged over the slices
+that cover 20 mm, whatever their spacing, and compared with the rest of the same scan: scanners differ more in how hot
+their untouched slices are than a forged place differs from an untouched one. How far the hottest place of an untouched
+scan rises was measured, and a region's score says how rare its own rise is.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,36 +17,42 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from CTForgeryScanLib.heatmap import Heatmap
+from CTForgeryScanLib.places import LIMIT, place_logits
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 
 PAPER_RUN = (9, 10)
 """The paper's rule: at least 9 of 10 consecutive slices."""
+_MOST_REGIONS = 20
 
 
 @dataclass(frozen=True)
 class RegionRule:
-    """When slices make a tampered region.
+    """When a place is a tampered region, in numbers that travel with the model.
 
-    Of the consecutive slices that cover ``stretch_mm``, at least ``share`` have p(slice forged) of
-    ``slice_probability`` and windows of ``window_threshold`` at the same place. CT-GAN's cube is 32 mm high, and half
-    of it is asked for; so many slices that agree need not each be beyond doubt, as one that is flagged alone must be.
-    Fewer than ``fewest_slices`` do not tell a forgery from a vessel. A region wider than ``widest_mm`` in the slice's
-    plane is no small-region forgery (CT-GAN touches 42 mm) but a whole image that was processed, or a scanner the
-    detector does not know.
+    ``location`` and ``scale`` are those of the Gumbel distribution that the hottest rises of untouched scans follow.
+    A rise is a place's logit, averaged over ``stretch_mm`` (the height that CT-GAN's generator repaints) but at least
+    ``fewest_slices`` (fewer do not tell a forgery from a vessel), above what the scan's stretches have elsewhere as
+    their hottest place, in the median. "Elsewhere" begins ``own_mm`` from the place. A region ends where the rise
+    falls to ``outline`` of its peak; one wider than ``widest_mm`` in the slice's plane is no small-region forgery
+    (CT-GAN touches 42 mm) but an image that was processed as a whole, or a scanner the detector does not know.
     """
 
-    window_threshold: float
-    slice_probability: float = 0.5
-    stretch_mm: float = 15.0
-    fewest_slices: int = 4
-    share: float = 0.9
+    location: float
+    scale: float
+    stretch_mm: float = 20.0
+    fewest_slices: int = 6
+    own_mm: float = 32.0
+    outline: float = 0.5
     widest_mm: float = 80.0
 
-    def run(self, slice_spacing_mm: float, slices: int) -> tuple[int, int]:
-        """(n, m): how many of how many consecutive slices; fewer where the volume has fewer."""
-        m = min(max(self.fewest_slices, math.floor(self.stretch_mm / slice_spacing_mm)), slices)
-        return math.ceil(self.share * m - 1e-9), m
+    def stretch(self, slice_spacing_mm: float) -> int:
+        """How many consecutive slices are averaged."""
+        return max(self.fewest_slices, math.floor(self.stretch_mm / slice_spacing_mm))
+
+    def score(self, rise: float) -> float:
+        """Share of untouched scans whose hottest place rises less: 0.99 is one false alarm in 100 scans."""
+        return math.exp(-math.exp(-(rise - self.location) / self.scale))
 
 
 @dataclass(frozen=True)
@@ -49,7 +62,7 @@ class Region:
     id: int
     source: str
     score: float
-    """Highest p(forged) that n of m consecutive slices of the region reach, in 0…1."""
+    """Share of untouched scans in which no place is as suspicious, 0…1 (``RegionRule.score``)."""
     center_ijk: tuple[float, float, float]
     center_ras: tuple[float, float, float]
     extent_ijk: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -63,74 +76,94 @@ class Region:
 @dataclass(frozen=True)
 class FoundRegions:
     """Regions, most suspicious first; the label volume uint8 [k, r, c] (region id, 0 outside) in the heatmap's
-    geometry; and how many places were passed over because they are too wide for a small-region forgery."""
+    geometry; the score of the scan's most suspicious place, region or not; and how many places were passed over
+    because they are too wide for a small-region forgery."""
 
     regions: tuple[Region, ...]
     labels: NDArray[np.uint8]
+    score: float
     too_wide: int
 
 
-def find_regions(
-    volume: Volume, heatmap: Heatmap, slice_probability: NDArray[np.float64], rule: RegionRule
-) -> FoundRegions:
-    """3-D connected regions of hot windows that satisfy ``rule``; ``slice_probability`` [k] is p(slice forged).
+@dataclass(frozen=True)
+class _Place:
+    """A suspicious place: its rise, and its outline as a box of the heatmap with the mask [k, r, c] inside."""
 
-    A volume of one slice has no neighbours to ask and gets no regions.
+    rise: float
+    box: tuple[slice, slice, slice]
+    mask: NDArray[np.bool_]
+
+
+def find_regions(volume: Volume, heatmap: Heatmap, rule: RegionRule, score_threshold: float) -> FoundRegions:
+    """3-D regions whose score reaches the threshold.
+
+    A volume of fewer than ``rule.fewest_slices`` slices has too few neighbours to ask: it gets no regions and score 0.
     """
     labels = np.zeros(heatmap.p.shape, np.uint8)
-    if len(slice_probability) < 2:
-        return FoundRegions((), labels, 0)
-    n, m = rule.run(volume.spacing_mm[2], len(slice_probability))
-    suspect = slice_probability >= rule.slice_probability
-    hot = (heatmap.p >= rule.window_threshold) & suspect[:, None, None]
-    parts, count = ndimage.label(_bridged(hot, gap=m - n), structure=np.ones((3, 3, 3)))
-    found, too_wide = [], 0
-    for part, box in zip(range(1, count + 1), ndimage.find_objects(parts), strict=True):
-        mask = (parts[box] == part) & hot[box]
-        profile = np.where(mask, heatmap.p[box], 0).max(axis=(1, 2))
-        if _best_run(profile > 0, n, m) < n:
-            continue
-        if max(_extent_mm(volume, box)[:2]) > rule.widest_mm:
+    if len(heatmap.p) < rule.fewest_slices:
+        return FoundRegions((), labels, 0.0, 0)
+    regions: list[Region] = []
+    highest, too_wide = 0.0, 0
+    for place in _places(volume, heatmap, rule):
+        score = rule.score(place.rise)
+        wide = max(_extent_mm(volume, place.box)[:2]) > rule.widest_mm
+        highest = highest if wide else max(highest, score)
+        if score < score_threshold:
+            break
+        if wide:
             too_wide += 1
             continue
-        found.append((_nth_highest(profile, n, m), box, mask, profile))
-    found.sort(key=lambda f: -f[0])
-    for number, (_, box, mask, _) in enumerate(found[:255], start=1):
-        labels[box][mask] = number
-    regions = tuple(_describe(i, volume, heatmap, *f) for i, f in enumerate(found[:255], start=1))
-    return FoundRegions(regions, labels, too_wide)
+        regions.append(_describe(len(regions) + 1, score, volume, heatmap, place))
+        labels[place.box][place.mask] = len(regions)
+    return FoundRegions(tuple(regions), labels, highest, too_wide)
 
 
-def scan_probability(
-    slice_probability: NDArray[np.float64], slice_spacing_mm: float, rule: RegionRule
-) -> float:
-    """p(scan forged): the highest probability that n of m consecutive slices reach; a slice alone: its own."""
-    n, m = rule.run(slice_spacing_mm, len(slice_probability)) if len(slice_probability) > 1 else (1, 1)
-    return _nth_highest(slice_probability, n, m)
+def hottest_rise(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> float:
+    """The rise of the scan's hottest place, which ``location`` and ``scale`` of a rule are fitted to."""
+    return next(_places(volume, heatmap, rule)).rise
 
 
-def _bridged(hot: NDArray[np.bool_], gap: int) -> NDArray[np.bool_]:
-    """Hot windows joined along k over the slices that the n-of-m rule lets miss."""
-    if gap == 0:
-        return hot
-    return (
-        ndimage.binary_closing(np.pad(hot, ((gap, gap), (0, 0), (0, 0))), np.ones((gap + 1, 1, 1)))[gap:-gap]
-        | hot
-    )
+def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Place]:
+    """The places of a scan, hottest first; none holds the peak of an earlier one or lies within ``own_mm`` of it."""
+    logits = place_logits(heatmap.p)
+    averaged = _stretched(logits, rule.stretch(volume.spacing_mm[2]))
+    own = math.ceil(rule.own_mm / (STRIDE * volume.spacing_mm[0]))
+    left = averaged.copy()
+    for _ in range(_MOST_REGIONS):
+        peak = np.unravel_index(np.argmax(left), left.shape)
+        _, r, c = (int(n) for n in peak)
+        around = (slice(max(0, r - own), r + own + 1), slice(max(0, c - own), c + own + 1))
+        elsewhere = averaged.copy()
+        elsewhere[:, *around] = -LIMIT
+        usual = float(np.median(elsewhere.max(axis=(1, 2))))
+        rise = float(left[peak]) - usual
+        outline = usual + rule.outline * rise
+        parts, _ = ndimage.label(averaged >= outline, np.ones((3, 3, 3)))
+        whole = parts == parts[peak]
+        # Averaging reaches beyond the site; it ends where its own slices do.
+        warm = np.flatnonzero((whole & (logits >= outline)).any(axis=(1, 2)))
+        mask = whole.copy()
+        mask[: warm[0]] = mask[warm[-1] + 1 :] = False
+        (box,) = ndimage.find_objects(mask.astype(np.uint8))
+        yield _Place(rise, box, mask[box])
+        left[:, *around] = -LIMIT
+        left[whole] = -LIMIT
 
 
-def _best_run(present: NDArray[np.bool_], n: int, m: int) -> int:
-    """Most slices present in any m consecutive ones; runs shorter than m count as they are."""
-    return int(np.convolve(present, np.ones(m, int)).max())
+def _stretched(logits: NDArray[np.float32], stretch: int) -> NDArray[np.float32]:
+    """Means over ``stretch`` consecutive slices, [k, r, c]; at the volume's ends over the first or last so many."""
+    count = len(logits)
+    stretch = min(stretch, count)
+    sums = np.cumsum(np.pad(logits, ((1, 0), (0, 0), (0, 0))), axis=0, dtype=np.float64)
+    means = (sums[stretch:] - sums[:-stretch]) / stretch
+    first = np.clip(np.arange(count) - stretch // 2, 0, count - stretch)
+    return means[first].astype(np.float32)
 
 
-def _nth_highest(profile: NDArray[np.floating], n: int, m: int) -> float:
-    """The highest value that at least n of some m consecutive entries reach; 0 when there are fewer than n."""
-    if len(profile) < n:
-        return 0.0
-    padded = np.pad(np.asarray(profile, np.float64), (0, max(0, m - len(profile))))
-    stretches = np.lib.stride_tricks.sliding_window_view(padded, m)
-    return float(np.sort(stretches, axis=1)[:, -n].max())
+def _agree(present: NDArray[np.bool_]) -> bool:
+    """Whether n of some m consecutive slices are present, the paper's rule."""
+    n, m = PAPER_RUN
+    return bool(np.convolve(present, np.ones(m, int)).max() >= n)
 
 
 def _extent_ijk(
@@ -154,19 +187,12 @@ def _extent_mm(volume: Volume, box: tuple[slice, slice, slice]) -> tuple[float, 
     return i, j, k
 
 
-def _describe(
-    number: int,
-    volume: Volume,
-    heatmap: Heatmap,
-    score: float,
-    box: tuple[slice, slice, slice],
-    mask: NDArray[np.bool_],
-    profile: NDArray[np.float32],
-) -> Region:
-    weights = np.where(mask, heatmap.p[box], 0)
-    k, r, c = (float(at + part.start) for at, part in zip(ndimage.center_of_mass(weights), box, strict=True))
+def _describe(number: int, score: float, volume: Volume, heatmap: Heatmap, place: _Place) -> Region:
+    box = place.box
+    p = np.where(place.mask, heatmap.p[box], 0)
+    k, r, c = (float(at + part.start) for at, part in zip(ndimage.center_of_mass(p), box, strict=True))
     center = (STRIDE * c + CENTRE, STRIDE * r + CENTRE, k)
-    n, m = PAPER_RUN
+    profile = p.max(axis=(1, 2))
     return Region(
         id=number,
         source="cascade",
@@ -177,5 +203,5 @@ def _describe(
         extent_mm=_extent_mm(volume, box),
         slices=(box[0].start, box[0].stop - 1),
         peak_slice=box[0].start + int(np.argmax(profile)),
-        paper_rule=_best_run(profile > 0, n, m) >= n,
+        paper_rule=_agree(profile >= 0.5),
     )

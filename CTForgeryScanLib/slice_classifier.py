@@ -14,36 +14,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CTForgeryScanLib.glcm import LEVELS, cooccurrence
+from CTForgeryScanLib.places import place_logits
 
 Array = NDArray[np.float32]
 
-_REACHED = (50, 60, 70, 80, 90, 95, 97, 99)
-FEATURES = len(_REACHED)
+_PAIRS = (1, 16, 64, 256)
+FEATURES = len(_PAIRS)
 
 
 def slice_features(heatmap: NDArray[np.float32]) -> Array:
-    """log(1 + n) of one slice's heatmap [r, c]; n [8] counts neighbouring windows that both reach level 50, 60 … 99.
+    """Four logits of one slice's heatmap [r, c]: what its hottest 1, 16, 64 and 256 pairs of neighbouring places reach.
 
-    They are sums over the co-occurrence of Algorithm 1, with two departures that make the second stage hold on scanners
-    that it never saw. p is spread to √p / (√p + √(1 − p)), which halves its logit: a forged site and a vessel differ
-    between 0.99 and 0.9999, which 100 levels of p itself do not tell apart. And the co-occurrence is cumulated from
-    above, whatever the direction: a few dozen forged slices teach what 8 counts mean, not what 40,000 do.
+    They are read off the co-occurrence of Algorithm 1, with two departures that make the second stage hold on scanners
+    that it never saw. The heatmap is that of places (``places``), its logits halved before they become levels: a
+    forged site and a vessel differ between 0.99 and 0.9999, which 100 levels of p itself do not tell apart. And the
+    co-occurrence is cumulated from above, whatever the direction: a few dozen forged slices teach what 4 numbers mean,
+    not what 40,000 do.
     """
-    spread = np.sqrt(heatmap) / (np.sqrt(heatmap) + np.sqrt(1 - heatmap))
+    spread = 1 / (1 + np.exp(-place_logits(heatmap) / np.float32(2)))
     pairs = cooccurrence(spread).sum(axis=2)
     lower = np.minimum(*np.indices(pairs.shape))
     at_level = np.bincount(lower.ravel(), weights=pairs.ravel(), minlength=LEVELS)
     reaching = at_level[::-1].cumsum()[::-1]
-    return np.log1p(reaching[list(_REACHED)]).astype(np.float32)
+    levels = np.array([np.flatnonzero(reaching >= n).max(initial=0) for n in _PAIRS])
+    share = (levels + 0.5) / LEVELS
+    return (2 * np.log(share / (1 - share))).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class SliceClassifier:
     """PCA, linear SVM and Platt's calibration as arrays.
 
-    ``mean`` [8] and ``components`` [P, 8] project the features; ``weights`` [P] and ``intercept`` [1] are the SVM;
+    ``mean`` [4] and ``components`` [P, 4] project the features; ``weights`` [P] and ``intercept`` [1] are the SVM;
     ``platt`` [2] its slope and offset: p = σ(slope · margin + offset), calibrated for forged and untouched slices being
-    equally frequent. The SVM is linear, where the paper's is radial: more and hotter windows never speak for an
+    equally frequent. The SVM is linear, where the paper's is radial, and P is 1: hotter places never speak for an
     untouched slice, also where no slice of the training looked alike.
     """
 
@@ -54,7 +58,7 @@ class SliceClassifier:
     platt: Array
 
     def margin(self, features: Array) -> NDArray[np.float64]:
-        """SVM decision values [N] of features [N, 8]; above 0 is forged."""
+        """SVM decision values [N] of features [N, 4]; above 0 is forged."""
         projected = ((features - self.mean) @ self.components.T).astype(np.float64)
         return projected @ self.weights + self.intercept[0]
 

@@ -13,6 +13,14 @@ from training.crops import Mix
 
 
 @dataclass(frozen=True)
+class FalseAlarms:
+    """False alarms that an operating point allows among 100 untouched scans and among 100 untouched slices."""
+
+    in_100_scans: float
+    in_100_slices: float
+
+
+@dataclass(frozen=True)
 class Config:
     """How a model is made."""
 
@@ -31,10 +39,10 @@ class Config:
     auxiliary: float = 0.3
     """Weight of the self-blending task beside the genuine one."""
     seed: int = 1
-    false_window_share: float = 0.001
-    """Share of the untouched windows that reach the threshold from which a window belongs to a region."""
-    false_slice_share: float = 0.005
-    """Share of the untouched slices that the slice threshold may flag in the inner cross-validation."""
+    false_alarms: dict[str, FalseAlarms] = field(
+        default_factory=lambda: {"standard": FalseAlarms(1, 0.5), "sensitive": FalseAlarms(5, 2.0)}
+    )
+    """What each operating point of the model may cost; the first is the default."""
     mix: Mix = field(default_factory=Mix)
 
 

@@ -168,9 +168,8 @@ class CropSampler:
     def _cut(self, s: Slice, corner: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         """The crop with that first (row, column), and its targets."""
         top, left = corner
-        hu = np.mean(
-            [of.hu[top : top + CROP, left : left + CROP] for of in self._thick(s)], axis=0, dtype=np.float32
-        )
+        thick = np.stack([of.hu[top : top + CROP, left : left + CROP] for of in self._thick(s)])
+        hu = thick.mean(axis=0).astype(np.float32)
         target = np.zeros((TASKS, *_GRID), np.int8)
         for site in s.forged:
             distance = window_distance(_GRID, (site.y - top, site.x - left))

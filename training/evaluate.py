@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,13 @@ import yaml
 from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, precision_recall_fscore_support, roc_auc_score
 
-from CTForgeryScanLib.cards import CARD
-from CTForgeryScanLib.heatmap import Heatmap, heatmap_ijk_to_ras
+from CTForgeryScanLib.cards import CARD, OperatingPoint, choose_operating_point
 from CTForgeryScanLib.regions import Region, RegionRule, find_regions
-from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.data import Slice
 from training.experiment import arguments, read_experiment
-from training.fit_slice_classifier import OUT_OF_FOLD
-from training.out_of_fold import out_of_fold_heatmaps
+from training.fit_slice_classifier import FOLDS_JSON, OUT_OF_FOLD
+from training.out_of_fold import out_of_fold_heatmaps, series_heatmaps
 
 SITE_PX = 24
 """A peak within this distance of a forged site's centre is on the site."""
@@ -42,8 +40,14 @@ class Judged:
     slice: Slice
     heatmap: NDArray[np.float32]
     probability: float
-    flagged: bool
-    window_threshold: float = 0.5
+    point: OperatingPoint
+    """The default operating point of the fold that judged it, as is ``rule``."""
+    rule: RegionRule
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the slice is flagged for itself."""
+        return self.probability >= self.point.slice_threshold
 
     @property
     def peak(self) -> float:
@@ -129,20 +133,22 @@ def _bootstrap_auc(
 
 
 def series_regions(judged: Sequence[Judged]) -> dict[str, Any]:
-    """Untouched series: regions found (all false), slices flagged, and real lesions that a region covers."""
-    by_series: dict[str, list[Judged]] = defaultdict(list)
-    for j in judged:
-        if not j.slice.forged and j.slice.between_mm:
-            by_series[j.slice.series].append(j)
+    """Untouched series: score of the hottest place, regions found (all false), slices flagged, lesions in regions."""
+    by_name = {j.slice.name: j for j in judged}
     rows: dict[str, Any] = {}
-    for name, members in sorted(by_series.items()):
-        regions = _regions(members)
-        in_regions = {k for region in regions for k in range(region.slices[0], region.slices[1] + 1)}
-        rows[name] = {
-            "slices": len(members),
-            "flagged": sorted({j.slice.k for j in members if j.flagged} | in_regions),
-            "regions": [[round(v) for v in region.center_ijk] for region in regions],
-            "lesions_called_forged": sum(_covers(region, j.slice) for region in regions for j in members),
+    for series in series_heatmaps([j.slice for j in judged], {j.slice.name: j.heatmap for j in judged}):
+        of_series = [by_name[s.name] for s in series.slices]
+        rule, point = of_series[0].rule, of_series[0].point
+        found = find_regions(series.volume, series.heatmap, rule, point.region_score)
+        in_regions = {k for region in found.regions for k in range(region.slices[0], region.slices[1] + 1)}
+        rows[series.slices[0].series] = {
+            "slices": len(of_series),
+            "score": round(found.score, 4),
+            "flagged": sorted({j.slice.k for j in of_series if j.flagged} | in_regions),
+            "regions": [[round(v) for v in region.center_ijk] for region in found.regions],
+            "lesions_called_forged": sum(
+                _covers(region, s) for region in found.regions for s in series.slices
+            ),
         }
     return {
         "series": len(rows),
@@ -152,16 +158,6 @@ def series_regions(judged: Sequence[Judged]) -> dict[str, Any]:
         "lesion_slices_called_forged": sum(row["lesions_called_forged"] for row in rows.values()),
         "by_series": rows,
     }
-
-
-def _regions(members: Sequence[Judged]) -> tuple[Region, ...]:
-    ordered = sorted(members, key=lambda j: j.slice.k)
-    first = ordered[0].slice
-    matrix = np.diag([first.spacing_mm, first.spacing_mm, first.between_mm, 1.0])
-    volume = Volume(np.stack([j.slice.hu for j in ordered]), matrix, first.series)
-    heatmap = Heatmap(np.stack([j.heatmap for j in ordered]), heatmap_ijk_to_ras(matrix))
-    rule = RegionRule(ordered[0].window_threshold)
-    return find_regions(volume, heatmap, np.array([j.probability for j in ordered]), rule).regions
 
 
 def _covers(region: Region, s: Slice) -> bool:
@@ -223,18 +219,27 @@ def _share(part: int, of: int) -> str:
     return f"{part} of {of} ({part / of:.1%})"
 
 
+def read_judges(runs: Path) -> dict[str, tuple[OperatingPoint, RegionRule]]:
+    """Fold → its default operating point and region rule, as ``fit_slice_classifier`` wrote them."""
+    by_fold = json.loads((runs / FOLDS_JSON).read_text(encoding="utf-8"))
+    return {
+        fold: (choose_operating_point(fitted), RegionRule(**fitted["region_rule"]))
+        for fold, fitted in by_fold.items()
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args = arguments("Judge the cascade out-of-fold and complete the model card.").parse_args(argv)
     experiment = read_experiment(args)
     slices = experiment.slices
     maps = out_of_fold_heatmaps(slices, experiment.fold_of, args.runs)
     with (args.runs / OUT_OF_FOLD).open(newline="", encoding="utf-8") as file:
-        said = {row.pop("name"): {k: float(v) for k, v in row.items()} for row in csv.DictReader(file)}
+        said = {row["name"]: (row["fold"], float(row["probability"])) for row in csv.DictReader(file)}
+    judges = read_judges(args.runs)
     judged = []
     for s in slices:
-        row = said[s.name]
-        flagged = row["probability"] >= row["slice_threshold"]
-        judged.append(Judged(s, maps[s.name], row["probability"], flagged, row["window_threshold"]))
+        fold, probability = said[s.name]
+        judged.append(Judged(s, maps[s.name], probability, *judges[fold]))
     results = {
         "peak_on_site": peak_on_site(judged),
         "slices": slice_scores(judged),

@@ -3,9 +3,9 @@
 ``python -m training.evaluate_volumes --config training/configs/ctgan-v1.yaml --data DIR --runs RUNS``
 
 Untouched series are forged by CT-GAN's published pasting rules with made-up content (``training.forgers``: no
-generator), one site at a time, twice injected and twice removed. Each is judged by the detector that never saw the
-patient and by the shipped second stage. What it says of genuine CT-GAN volumes is limited, but it is the one measure
-of whole scans at hand, and the content is of no generator that the detector was trained on.
+generator), one site at a time, twice injected and twice removed. Each whole scan is judged by the detector and the
+region rule of the fold that never saw the patient. What it says of genuine CT-GAN volumes is limited, but it is the
+one measure of whole scans at hand, and the content is of no generator that the detector was trained on.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.heatmap import Sweeper, sweep_volume
-from CTForgeryScanLib.models import Model, load_model
-from CTForgeryScanLib.regions import find_regions
+from CTForgeryScanLib.heatmap import Heatmap, Sweeper, heatmap_ijk_to_ras
+from CTForgeryScanLib.regions import RegionRule, find_regions
 from CTForgeryScanLib.volume import Volume, load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.config import read_config
 from training.crops import lung_mask
-from training.evaluate import SITE_PX
+from training.evaluate import SITE_PX, read_judges
 from training.experiment import arguments
 from training.forgers.published_pasting import Kind, forge
 from training.out_of_fold import load_detector
@@ -43,47 +42,62 @@ SERIES = (
 )
 """Series of at least 40 slices whose spacing CT-GAN can forge."""
 _KINDS: tuple[Kind, ...] = ("inject", "remove", "inject", "remove")
-_AROUND_MM = 24.0
 _FROM_THE_ENDS = 12
 _TRIES = 20
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one forged site."""
+    """What became of one forged site: the score of its region, 0 where no place on it is as hot as the hottest
+    elsewhere, whether it is a region at the default operating point, and how many regions lie elsewhere."""
 
     series: str
     kind: Kind
     ijk: tuple[int, int, int]
     peak_on_site: bool
+    score: float
     found: bool
     false_regions: int
-    peak: float
-    probability: float
 
 
-def forge_and_scan(
-    series: str, volume: Volume, kind: Kind, model: Model, sweeper: Sweeper, seed: int
+def scan_forged(
+    volume: Volume, untouched: NDArray[np.float32], kind: Kind, sweeper: Sweeper, seed: int
+) -> tuple[tuple[int, int, int], NDArray[np.float32]]:
+    """Forge one site in lung at random: its (i, j, k) and the forged scan's p(forged) [k, r, c].
+
+    ``untouched`` is the heatmap before; only the slices that the forgery changed are swept again.
+    """
+    hu, ijk = _forged(volume, kind, np.random.default_rng(seed))
+    p = untouched.copy()
+    changed = np.flatnonzero((hu != volume.hu).any(axis=(1, 2)))
+    p[changed] = np.stack(list(sweeper.sweep(hu[changed])))
+    return ijk, p
+
+
+def judge(
+    volume: Volume,
+    p: NDArray[np.float32],
+    ijk: tuple[int, int, int],
+    kind: Kind,
+    rule: RegionRule,
+    score: float,
 ) -> Outcome:
-    """Forge one site in lung at random and scan the slices within 24 mm of it."""
-    rng = np.random.default_rng(seed)
-    hu, ijk = _forged(volume, kind, rng)
-    half = max(10, int(_AROUND_MM / volume.spacing_mm[2]))
-    first, stop = max(0, ijk[2] - half), min(len(hu), ijk[2] + half)
-    part = load_volume((hu, volume.ijk_to_ras)).slices(first, stop)
-    heatmap = sweep_volume(part, sweeper)
-    probability = model.classifier.probability(heatmap.p)
-    regions = find_regions(part, heatmap, probability, model.rule).regions
-    hits = [
-        region
-        for region in regions
-        if _near(region.center_ijk[:2], ijk) and region.slices[0] <= ijk[2] - first <= region.slices[1]
-    ]
-    at_site = heatmap.p[ijk[2] - first]
-    r, c = np.unravel_index(np.argmax(at_site), at_site.shape)
-    on_site = _near((STRIDE * c + CENTRE, STRIDE * r + CENTRE), ijk)
-    p = float(probability[ijk[2] - first])
-    return Outcome(series, kind, ijk, on_site, bool(hits), len(regions) - len(hits), float(at_site.max()), p)
+    """Whether the site at ``ijk`` is found in the forged scan's heatmap."""
+    heatmap = Heatmap(p, heatmap_ijk_to_ras(volume.ijk_to_ras))
+    candidates = find_regions(volume, heatmap, rule, 0.0).regions
+    hits = [r for r in candidates if _near(r.center_ijk[:2], ijk) and r.slices[0] <= ijk[2] <= r.slices[1]]
+    others = [r for r in candidates if r not in hits]
+    r, c = np.unravel_index(np.argmax(p[ijk[2]]), p.shape[1:])
+    best = max((hit.score for hit in hits), default=0.0)
+    return Outcome(
+        series=volume.source,
+        kind=kind,
+        ijk=ijk,
+        peak_on_site=_near((STRIDE * c + CENTRE, STRIDE * r + CENTRE), ijk),
+        score=round(best, 4),
+        found=best >= score,
+        false_regions=sum(other.score >= score for other in others),
+    )
 
 
 def _forged(
@@ -111,17 +125,18 @@ def _near(place: tuple[float, float], ijk: tuple[int, int, int]) -> bool:
 def main(argv: Sequence[str] | None = None) -> None:
     """Forge, scan and print one row a site and the sums."""
     args = arguments("Judge the cascade on whole volumes forged at known places.").parse_args(argv)
-    config = read_config(args.config)
-    fold_of = read_folds(args.config.parent / config.folds)
-    model = load_model(args.runs / config.name)
+    fold_of = read_folds(args.config.parent / read_config(args.config).folds)
+    judges = read_judges(args.runs)
     outcomes: list[Outcome] = []
     for series in SERIES:
         volume = load_volume(args.data / "ct" / series)
-        sweeper = Sweeper(
-            load_detector(args.runs / f"fold-{fold_of[series]}" / "detector.safetensors"), "cpu"
-        )
+        fold = fold_of[series]
+        point, rule = judges[str(fold)]
+        sweeper = Sweeper(load_detector(args.runs / f"fold-{fold}" / "detector.safetensors"), "cpu")
+        untouched = np.stack(list(sweeper.sweep(volume.hu)))
         for kind in _KINDS:
-            outcomes.append(forge_and_scan(series, volume, kind, model, sweeper, seed=len(outcomes)))
+            ijk, p = scan_forged(volume, untouched, kind, sweeper, seed=len(outcomes))
+            outcomes.append(judge(volume, p, ijk, kind, rule, point.region_score))
             print(outcomes[-1], flush=True)
     for kind in ("inject", "remove"):
         of_kind = [o for o in outcomes if o.kind == kind]

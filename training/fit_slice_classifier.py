@@ -2,9 +2,10 @@
 
 ``python -m training.fit_slice_classifier --config training/configs/ctgan-v1.yaml --data DIR --runs RUNS``
 
-The slice classifier that judges a fold is fitted on the other folds' heatmaps, its hyperparameters and its threshold
-chosen inside them by patient; the shipped one is made in the same way from all. Written to RUNS: ``out-of-fold.csv``
-(one row a slice) and ``<name>/``, the model folder, whose card ``training.evaluate`` completes.
+What judges a fold is fitted on the other folds' heatmaps: the slice classifier and its thresholds, chosen inside them
+by patient, and the Gumbel distribution of the hottest rises of untouched series (``regions.RegionRule``). What ships is
+made in the same way from all. Written to RUNS: ``out-of-fold.csv`` (one row a slice), ``folds.json`` (thresholds and
+rule by fold) and ``<name>/``, the model folder, whose card ``training.evaluate`` completes.
 """
 
 from __future__ import annotations
@@ -12,69 +13,74 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
+from scipy.stats import gumbel_r
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_predict
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.svm import SVC
 
-from CTForgeryScanLib.cards import CARD
+from CTForgeryScanLib.cards import CARD, OperatingPoint
 from CTForgeryScanLib.models import CLASSIFIER, DETECTOR
-from CTForgeryScanLib.regions import RegionRule
+from CTForgeryScanLib.regions import RegionRule, hottest_rise
 from CTForgeryScanLib.slice_classifier import SliceClassifier, slice_features
 from training.config import Config
+from training.data import Slice
 from training.experiment import arguments, read_experiment
-from training.out_of_fold import load_detector, out_of_fold_heatmaps
+from training.out_of_fold import load_detector, out_of_fold_heatmaps, series_heatmaps
 
-Map = NDArray[np.float32]
+Maps = Mapping[str, NDArray[np.float32]]
 
 OUT_OF_FOLD = "out-of-fold.csv"
-_GRID = {"C": [0.001, 0.01, 0.1, 1.0, 10.0]}
-"""For features whose total variance is 1."""
+FOLDS_JSON = "folds.json"
 _INNER_FOLDS = 4
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A slice classifier with its operating point and what the search chose."""
+    """The second stage: slice classifier, region rule and what each operating point makes of them."""
 
     classifier: SliceClassifier
-    threshold: float
-    """p(slice forged) from which a slice is flagged."""
-    window_threshold: float
-    """p(forged) from which a window belongs to a region."""
-    chosen: dict[str, float]
+    rule: RegionRule
+    points: dict[str, OperatingPoint]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the model card says of it."""
+        return {
+            "operating_points": {name: asdict(point) for name, point in self.points.items()},
+            "default_operating_point": next(iter(self.points)),
+            "region_rule": asdict(self.rule),
+        }
 
 
-def fit(maps: Sequence[Map], forged: NDArray[np.bool_], patients: NDArray[np.str_], config: Config) -> Fitted:
-    """Search, fit, calibrate and set the thresholds on N heatmaps [r, c], all by patient.
+def fit(slices: Sequence[Slice], maps: Maps, config: Config) -> Fitted:
+    """Fit, calibrate and set the thresholds on the slices' heatmaps [r, c], all by patient.
 
-    The slice threshold is the lowest that flags at most ``false_slice_share`` of the untouched slices in the inner
-    cross-validation, but not below even odds; the window threshold that which ``false_window_share`` of the untouched
-    windows reach.
+    A slice threshold is the lowest that flags no more untouched slices than its operating point allows in the inner
+    cross-validation, but not below even odds. One principal component is kept (``SliceClassifier`` says why), so the
+    SVM places a boundary on a line and its C hardly matters.
     """
-    features = np.stack([slice_features(p) for p in maps])
-    untouched = np.concatenate([p[p > 0] for p, is_forged in zip(maps, forged, strict=True) if not is_forged])
-    pca = PCA(random_state=0).fit(features)
-    components = pca.components_ / np.sqrt(features.var(axis=0).sum())
+    features = np.stack([slice_features(maps[s.name]) for s in slices])
+    forged = np.array([bool(s.forged) for s in slices])
+    patients = np.array([s.patient for s in slices])
+    pca = PCA(1, random_state=0).fit(features)
+    # A component's sign is arbitrary; hotter is to be positive. Its unit makes the total variance 1.
+    components = pca.components_ * np.sign(pca.components_.sum()) / np.sqrt(features.var(axis=0).sum())
     projected = (features - pca.mean_) @ components.T
     inner = StratifiedGroupKFold(_INNER_FOLDS, shuffle=True, random_state=0)
-    search = GridSearchCV(
-        SVC(kernel="linear", class_weight="balanced"), _GRID, scoring="average_precision", cv=inner
-    )
-    svm = search.fit(projected, forged, groups=patients).best_estimator_
+    svm = SVC(kernel="linear", class_weight="balanced").fit(projected, forged)
     margins = cross_val_predict(svm, projected, forged, groups=patients, cv=inner, method="decision_function")
     # Calibrated on margins of slices the SVM did not see; balanced, because how often scans are forged is unknown.
     platt = LogisticRegression(C=1e3, class_weight="balanced").fit(margins[:, None], forged)
-    probability = platt.predict_proba(margins[:, None])[:, 1]
-    limit = np.quantile(probability[~forged], 1 - config.false_slice_share, method="higher")
+    untouched = platt.predict_proba(margins[~forged, None])[:, 1]
     classifier = SliceClassifier(
         mean=pca.mean_.astype(np.float32),
         components=components.astype(np.float32),
@@ -82,39 +88,55 @@ def fit(maps: Sequence[Map], forged: NDArray[np.bool_], patients: NDArray[np.str
         intercept=svm.intercept_.astype(np.float32),
         platt=np.array([platt.coef_[0, 0], platt.intercept_[0]], np.float32),
     )
-    chosen = {name: float(value) for name, value in search.best_params_.items()}
-    window_threshold = float(np.quantile(untouched, 1 - config.false_window_share))
-    return Fitted(classifier, max(0.5, float(limit) + 1e-6), window_threshold, chosen)
+    points = {}
+    for name, allowed in config.false_alarms.items():
+        limit = np.quantile(untouched, 1 - allowed.in_100_slices / 100, method="higher")
+        points[name] = OperatingPoint(
+            text=f"about {allowed.in_100_scans:g} false alarm{'s' * (allowed.in_100_scans != 1)} in 100 scans",
+            slice_threshold=max(0.5, float(limit) + 1e-6),
+            region_score=1 - allowed.in_100_scans / 100,
+        )
+    return Fitted(classifier, fit_rule(slices, maps), points)
+
+
+def fit_rule(slices: Sequence[Slice], maps: Maps) -> RegionRule:
+    """The region rule whose Gumbel distribution fits the hottest rise of every patient's untouched series."""
+    form = RegionRule(location=0.0, scale=1.0)
+    rises: dict[str, float] = {}
+    for series in series_heatmaps(slices, maps):
+        patient, rise = series.slices[0].patient, hottest_rise(series.volume, series.heatmap, form)
+        rises[patient] = max(rise, rises.get(patient, -np.inf))
+    location, scale = gumbel_r.fit(list(rises.values()))
+    return RegionRule(float(location), float(scale))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = arguments("Fit PCA + SVM on out-of-fold heatmaps and assemble the model.").parse_args(argv)
     experiment = read_experiment(args)
-    config, slices = experiment.config, experiment.slices
-    maps = out_of_fold_heatmaps(slices, experiment.fold_of, args.runs)
-    forged = np.array([bool(s.forged) for s in slices])
-    patients = np.array([s.patient for s in slices])
-    folds = np.array([experiment.fold_of[s.patient] for s in slices])
-    rows = []
-    for fold in np.unique(folds):
-        inside = np.flatnonzero(folds != fold)
-        fitted = fit([maps[slices[i].name] for i in inside], forged[inside], patients[inside], config)
-        print(f"fold {fold}: {_chosen(fitted)}", flush=True)
-        for i in np.flatnonzero(folds == fold):
-            # Judged through the library's own code, the one that ships.
-            p = fitted.classifier.probability(maps[slices[i].name][None])[0]
-            rows.append([slices[i].name, fold, f"{p:.6f}", fitted.threshold, fitted.window_threshold])
+    config, slices, fold_of = experiment.config, experiment.slices, experiment.fold_of
+    maps = out_of_fold_heatmaps(slices, fold_of, args.runs)
+    rows, by_fold = [], {}
+    for fold in sorted(set(fold_of.values())):
+        fitted = fit([s for s in slices if fold_of[s.patient] != fold], maps, config)
+        by_fold[fold] = fitted.to_dict()
+        print(f"fold {fold}: {_summary(fitted)}", flush=True)
+        held_out = [s for s in slices if fold_of[s.patient] == fold]
+        # Judged through the library's own code, the one that ships.
+        probabilities = [fitted.classifier.probability(maps[s.name][None])[0] for s in held_out]
+        rows += [[s.name, fold, f"{p:.6f}"] for s, p in zip(held_out, probabilities, strict=True)]
     with (args.runs / OUT_OF_FOLD).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["name", "fold", "probability", "slice_threshold", "window_threshold"])
+        writer.writerow(["name", "fold", "probability"])
         writer.writerows(rows)
-    shipped = fit([maps[s.name] for s in slices], forged, patients, config)
-    print(f"all: {_chosen(shipped)}")
+    (args.runs / FOLDS_JSON).write_text(json.dumps(by_fold, indent=1) + "\n", encoding="utf-8")
+    shipped = fit(slices, maps, config)
+    print(f"all: {_summary(shipped)}")
     _assemble(config, shipped, args.runs)
 
 
-def _chosen(fitted: Fitted) -> str:
-    return f"{fitted.chosen}, slices from {fitted.threshold:.3f}, windows from {fitted.window_threshold:.3f}"
+def _summary(fitted: Fitted) -> str:
+    points = ", ".join(f"{name} slices from {p.slice_threshold:.3f}" for name, p in fitted.points.items())
+    return f"{points}; rises at {fitted.rule.location:.2f} ± {fitted.rule.scale:.2f}"
 
 
 def _assemble(config: Config, fitted: Fitted, runs: Path) -> None:
@@ -128,15 +150,7 @@ def _assemble(config: Config, fitted: Fitted, runs: Path) -> None:
         "name": config.name,
         "architecture": detector.config,
         "sha256": {f: hashlib.sha256((folder / f).read_bytes()).hexdigest() for f in (DETECTOR, CLASSIFIER)},
-        "operating_points": {
-            "standard": {
-                "text": f"about 1 of {round(1 / config.false_slice_share)} untouched slices flagged",
-                "slice_threshold": fitted.threshold,
-            }
-        },
-        "default_operating_point": "standard",
-        "region_rule": asdict(RegionRule(window_threshold=fitted.window_threshold)),
-        "second_stage": fitted.chosen,
+        **fitted.to_dict(),
     }
     (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from safetensors.torch import load_file as load_tensors
 
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.heatmap import Sweeper
+from CTForgeryScanLib.heatmap import Heatmap, Sweeper, heatmap_ijk_to_ras
+from CTForgeryScanLib.volume import Volume
 from training.data import Slice
 
 FOLDS = 5
@@ -41,6 +44,31 @@ def out_of_fold_heatmaps(
     for fold in range(FOLDS):
         maps |= fold_heatmaps([s for s in slices if fold_of.get(s.patient, 0) == fold], runs / f"fold-{fold}")
     return {s.name: maps[s.name] for s in slices}
+
+
+@dataclass(frozen=True)
+class SeriesHeatmap:
+    """An untouched series as it would be scanned: its slices in order of position, volume and heatmap."""
+
+    slices: tuple[Slice, ...]
+    volume: Volume
+    heatmap: Heatmap
+
+
+def series_heatmaps(slices: Sequence[Slice], maps: Mapping[str, NDArray[np.float32]]) -> list[SeriesHeatmap]:
+    """The untouched series among ``slices``, with the heatmaps [r, c] that ``maps`` holds by slice name."""
+    members: dict[str, list[Slice]] = defaultdict(list)
+    for s in slices:
+        if s.between_mm and not s.forged:
+            members[s.series].append(s)
+    found = []
+    for name, of_series in sorted(members.items()):
+        ordered = sorted(of_series, key=lambda s: s.k)
+        matrix = np.diag([ordered[0].spacing_mm, ordered[0].spacing_mm, ordered[0].between_mm, 1.0])
+        volume = Volume(np.stack([s.hu for s in ordered]), matrix, name)
+        heatmap = Heatmap(np.stack([maps[s.name] for s in ordered]), heatmap_ijk_to_ras(matrix))
+        found.append(SeriesHeatmap(tuple(ordered), volume, heatmap))
+    return found
 
 
 def fold_heatmaps(slices: Sequence[Slice], folder: Path) -> dict[str, NDArray[np.float32]]:

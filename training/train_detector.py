@@ -55,7 +55,8 @@ def training_loss(
 def train(slices: Sequence[Slice], config: Config, folder: Path) -> LocalDetector:
     """Train on all ``slices``; resumes from ``folder``'s checkpoint; returns the detector with one head."""
     torch.manual_seed(config.seed)
-    network = LocalDetector(config.width, heads=TASKS).to(memory_format=torch.channels_last)
+    network = LocalDetector(config.width, heads=TASKS)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )

@@ -34,19 +34,19 @@ def bright_detector() -> LocalDetector:
 
 
 def write_model(folder: Path) -> Path:
-    """Write a whole, valid model folder and return it."""
+    """Write a whole, valid model folder and return it; its slice classifier asks how hot the hottest place is."""
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(bright_detector().state_dict(), folder / DETECTOR)
     # Any pair of windows that reaches the highest level flags the slice.
     one = np.ones(1, np.float32)
     hottest = np.zeros((1, FEATURES), np.float32)
-    hottest[0, -1] = 1
+    hottest[0, 0] = 1
     classifier = SliceClassifier(
         mean=np.zeros(FEATURES, np.float32),
         components=hottest,
-        weights=4 * one,
-        intercept=-1 * one,
-        platt=np.array([2, 0], np.float32),
+        weights=one,
+        intercept=0 * one,
+        platt=np.array([1, 0], np.float32),
     )
     save_file(classifier.arrays(), folder / CLASSIFIER)
     card = {
@@ -56,11 +56,11 @@ def write_model(folder: Path) -> Path:
         "architecture": {"width": 4},
         "sha256": {f: hashlib.sha256((folder / f).read_bytes()).hexdigest() for f in (DETECTOR, CLASSIFIER)},
         "operating_points": {
-            "standard": {"text": "made by a test", "slice_threshold": 0.5},
-            "sensitive": {"text": "made by a test", "slice_threshold": 0.1},
+            "standard": {"text": "made by a test", "slice_threshold": 0.5, "region_score": 0.99},
+            "sensitive": {"text": "made by a test", "slice_threshold": 0.1, "region_score": 0.5},
         },
         "default_operating_point": "standard",
-        "region_rule": {"window_threshold": 0.5},
+        "region_rule": {"location": 2.0, "scale": 0.5},
         "validated": {"spacing_mm": [0.5, 1.0]},
     }
     (folder / CARD).write_text(json.dumps(card), encoding="utf-8")

@@ -129,7 +129,9 @@ class Doors(unittest.TestCase):
         import subprocess
         import sys
 
-        code = "import CTForgeryScanLib.cards, sys; print(CTForgeryScanLib.__version__, 'torch' in sys.modules)"
+        code = (
+            "import CTForgeryScanLib.cards, sys; print(CTForgeryScanLib.__version__, 'torch' in sys.modules)"
+        )
         out = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
         )

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from CTForgeryScanLib.glcm import LEVELS, cooccurrence
 from CTForgeryScanLib.heatmap import Heatmap, heatmap_ijk_to_ras
-from CTForgeryScanLib.regions import FoundRegions, RegionRule, find_regions, scan_probability
+from CTForgeryScanLib.regions import FoundRegions, RegionRule, find_regions
 from CTForgeryScanLib.volume import Volume
 
 
@@ -41,75 +41,74 @@ class CoOccurrence(unittest.TestCase):
         self.assertEqual(counts[LEVELS - 1, LEVELS - 1].tolist(), [6, 4, 6, 4])
 
 
-RULE = RegionRule(window_threshold=0.5)
+RULE = RegionRule(location=2.0, scale=0.5)
 
 
-def find(
-    p: NDArray[np.float32],
-    spacing: tuple[float, float, float],
-    probability: NDArray[np.float64] | None = None,
-) -> FoundRegions:
+def find(p: NDArray[np.float32], spacing: tuple[float, float, float]) -> FoundRegions:
     matrix = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
     matrix[:3, 3] = (100, 120, -50)
     volume = Volume(np.zeros((len(p), 256, 256), np.int16), matrix, "test")
-    given = np.ones(len(p)) if probability is None else probability
-    return find_regions(volume, Heatmap(p, heatmap_ijk_to_ras(matrix)), given, RULE)
+    return find_regions(volume, Heatmap(p, heatmap_ijk_to_ras(matrix)), RULE, 0.99)
 
 
-def hot(slices: range, count: int = 30, side: int = 3, at: int = 20) -> NDArray[np.float32]:
-    p = np.zeros((count, 57, 57), np.float32)
-    p[slices.start : slices.stop, at : at + side, at : at + side] = 0.9
-    return p
+def hot(slices: range, count: int = 60, side: int = 9, at: int = 20, p: float = 0.95) -> NDArray[np.float32]:
+    """A heatmap at even odds of 1 : 19 everywhere, with one square of ``side`` windows that is hot in some slices."""
+    heatmap = np.full((count, 57, 57), 0.05, np.float32)
+    heatmap[slices.start : slices.stop, at : at + side, at : at + side] = p
+    return heatmap
 
 
 class Regions(unittest.TestCase):
     def test_one_site_is_one_region_at_its_place(self) -> None:
-        (region,) = find(hot(range(8, 16)), (0.7, 0.7, 2.5)).regions
-        self.assertEqual(region.slices, (8, 15))
-        # Windows 20…22 have their middle at window 21: 4·21 + 15.5.
-        np.testing.assert_allclose(region.center_ijk, (99.5, 99.5, 11.5))
-        np.testing.assert_allclose(region.center_ras, (100 - 99.5 * 0.7, 120 - 99.5 * 0.7, -50 + 11.5 * 2.5))
-        self.assertEqual(region.extent_ijk, ((94, 105), (94, 105), (8, 15)))
-        np.testing.assert_allclose(region.extent_mm, (8.4, 8.4, 20))
-        self.assertAlmostEqual(region.score, 0.9, places=5)
-
-    def test_too_few_slices_are_no_region(self) -> None:
-        for spacing, enough in [(0.7, 19), (1.0, 14), (2.5, 6), (5.0, 4), (8.0, 4)]:
-            with self.subTest(spacing=spacing):
-                self.assertEqual(len(find(hot(range(5, 5 + enough)), (0.7, 0.7, spacing)).regions), 1)
-                self.assertEqual(len(find(hot(range(5, 4 + enough)), (0.7, 0.7, spacing)).regions), 0)
-
-    def test_a_missed_slice_is_bridged_where_the_rule_allows(self) -> None:
-        p = hot(range(5, 22))
-        p[10] = 0
-        (region,) = find(p, (0.7, 0.7, 1.0)).regions
-        self.assertEqual(region.slices, (5, 21))
+        (region,) = find(hot(range(18, 34)), (0.7, 0.7, 2.5)).regions
+        self.assertEqual(region.slices, (18, 33))
+        # Windows 20…28 have their middle at window 24: 4·24 + 15.5.
+        np.testing.assert_allclose(region.center_ijk[:2], (111.5, 111.5), atol=1e-6)
+        self.assertAlmostEqual(region.center_ijk[2], 25.5, delta=0.5)
+        self.assertAlmostEqual(region.center_ras[0], 100 - 111.5 * 0.7, places=4)
+        self.assertAlmostEqual(region.center_ras[2], -50 + region.center_ijk[2] * 2.5)
+        self.assertEqual(region.extent_ijk[0], (94, 129))
+        np.testing.assert_allclose(region.extent_mm, (25.2, 25.2, 40))
+        # From 1 : 19 to 19 : 1 is a rise of 2·ln 19.
+        self.assertAlmostEqual(region.score, RULE.score(2 * np.log(19)), places=5)
         self.assertTrue(region.paper_rule)
 
-    def test_slices_below_even_odds_do_not_count(self) -> None:
-        probability = np.where(np.arange(30) % 2, 0.9, 0.4)
-        self.assertEqual(find(hot(range(8, 16)), (0.7, 0.7, 2.5), probability).regions, ())
+    def test_too_few_slices_are_no_region(self) -> None:
+        for spacing, stretch in [(0.7, 28), (1.0, 20), (2.5, 8), (5.0, 6), (8.0, 6)]:
+            with self.subTest(spacing=spacing):
+                self.assertEqual(RULE.stretch(spacing), stretch)
+                self.assertEqual(len(find(hot(range(5, 5 + stretch)), (0.7, 0.7, spacing)).regions), 1)
+                self.assertEqual(len(find(hot(range(5, 5 + stretch // 2)), (0.7, 0.7, spacing)).regions), 0)
+
+    def test_one_window_is_no_place(self) -> None:
+        self.assertEqual(find(hot(range(5, 30), side=2), (0.7, 0.7, 2.5)).regions, ())
+
+    @settings(max_examples=20, deadline=None)
+    @given(st.floats(0.01, 0.4))
+    def test_a_scan_that_is_warmer_all_over_scores_the_same(self, usual: float) -> None:
+        """What counts is the rise: the odds of the whole scan may be any."""
+        odds = usual / (1 - usual) * 200
+        heatmap = hot(range(18, 34), p=odds / (1 + odds))
+        heatmap[heatmap == np.float32(0.05)] = usual
+        (region,) = find(heatmap, (0.7, 0.7, 2.5)).regions
+        self.assertAlmostEqual(region.score, RULE.score(np.log(200)), places=4)
 
     def test_two_sites_are_two_regions_best_first(self) -> None:
-        p = np.maximum(hot(range(3, 9)), 1.1 * hot(range(18, 26), at=40))
-        regions = find(p, (0.7, 0.7, 2.5)).regions
-        self.assertEqual([r.slices for r in regions], [(18, 25), (3, 8)])
-        self.assertEqual([r.id for r in regions], [1, 2])
+        p = np.maximum(hot(range(3, 20), at=3), hot(range(30, 50), at=40, p=0.99))
+        found = find(p, (0.7, 0.7, 2.5))
+        self.assertEqual([r.id for r in found.regions], [1, 2])
+        self.assertGreater(found.regions[0].slices[0], found.regions[1].slices[1])
+        self.assertEqual(found.score, found.regions[0].score)
+        self.assertEqual(set(np.unique(found.labels)), {0, 1, 2})
+        self.assertEqual(found.labels[40, 44, 44], 1)
 
     def test_what_is_hot_everywhere_is_no_small_region(self) -> None:
         found = find(hot(range(3, 20), side=50, at=2), (0.7, 0.7, 2.5))
         self.assertEqual((found.regions, found.too_wide), ((), 1))
 
-    def test_a_slice_alone_has_no_region(self) -> None:
-        self.assertEqual(find(hot(range(1), count=1), (0.7, 0.7, 2.5)).regions, ())
-
-    def test_scan_probability_needs_neighbours(self) -> None:
-        p = np.zeros(20)
-        p[7] = 0.99
-        self.assertEqual(scan_probability(p, 2.5, RULE), 0)
-        p[6:12] = 0.8
-        self.assertAlmostEqual(scan_probability(p, 2.5, RULE), 0.8)
-        self.assertAlmostEqual(scan_probability(np.array([0.7]), 2.5, RULE), 0.7)
+    def test_an_even_scan_and_one_too_short_have_no_region(self) -> None:
+        self.assertLess(find(hot(range(0)), (0.7, 0.7, 2.5)).score, 1e-6)
+        self.assertEqual(find(hot(range(5), count=5), (0.7, 0.7, 2.5)).score, 0)
 
 
 class SliceClassifierArrays(unittest.TestCase):

@@ -22,7 +22,9 @@ try:
 except ImportError as error:
     raise unittest.SkipTest(f"{error.name} is absent: training needs the extra 'train'") from error
 
+from CTForgeryScanLib.cards import OperatingPoint
 from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.regions import RegionRule
 from training.blending import blend_site, splice, window_distance
 from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
@@ -30,6 +32,8 @@ from training.data import Site, Slice, read_slices
 from training.evaluate import Judged, peak_on_site, series_regions, slice_scores
 from training.splits import make_folds, read_folds
 from training.train_detector import train
+
+RULE = RegionRule(location=2.0, scale=0.5)
 
 
 def slices(patients: int = 4, size: int = 256) -> list[Slice]:
@@ -171,7 +175,8 @@ class Figures(unittest.TestCase):
         heatmap = np.zeros((121, 121), np.float32)
         heatmap[peak_at] = p
         empty = np.zeros((512, 512), np.int16)
-        return Judged(Slice(name, name, name, 0, empty, 0.7, forged=site), heatmap, p, flagged)
+        point = OperatingPoint("test", slice_threshold=p if flagged else 1.1, region_score=0.99)
+        return Judged(Slice(name, name, name, 0, empty, 0.7, forged=site), heatmap, p, point, RULE)
 
     def test_hand_made_case(self) -> None:
         judged = [
@@ -191,11 +196,13 @@ class Figures(unittest.TestCase):
         self.assertEqual((scores["inject"]["found"], scores["inject"]["of"]), (1, 3))
 
     def test_untouched_series(self) -> None:
-        heatmap = np.zeros((121, 121), np.float32)
-        heatmap[20:23, 30:33] = 0.9
+        cold = np.full((121, 121), 0.05, np.float32)
+        warm = cold.copy()
+        warm[16:25, 26:35] = 0.95
+        point = OperatingPoint("test", slice_threshold=0.95, region_score=0.99)
         members = []
-        for k in range(16):
-            hot = 3 <= k < 10
+        for k in range(40):
+            hot = 3 <= k < 13
             of_slice = Slice(
                 f"s/{k}",
                 "s",
@@ -206,10 +213,10 @@ class Figures(unittest.TestCase):
                 2.5,
                 lesions=((139.5, 99.5),) if k == 5 else (),
             )
-            members.append(Judged(of_slice, heatmap if hot else 0 * heatmap, 0.9 if hot else 0.1, hot))
+            members.append(Judged(of_slice, warm if hot else cold, 0.97 if k == 5 else 0.1, point, RULE))
         found = series_regions(members)
         self.assertEqual(
-            (found["series_with_region"], found["slices"], found["slices_flagged"]), (["s"], 16, 7)
+            (found["series_with_region"], found["slices"], found["slices_flagged"]), (["s"], 40, 10)
         )
         self.assertEqual(found["lesion_slices_called_forged"], 1)
 
