@@ -57,12 +57,11 @@ class ctkCollapsibleButton(qt.QAbstractButton):
         return 0 <= position.y() < self._header_height()
 
     def sizeHint(self) -> Any:
-        text = self.fontMetrics().horizontalAdvance(self.text)
-        content = self.layout().sizeHint() if self.layout() and self.checked else qt.QSize(0, 0)
+        content, text = super().sizeHint(), self.fontMetrics().horizontalAdvance(self.text)
         return qt.QSize(max(text + 40, content.width()), max(self._header_height(), content.height()))
 
     def minimumSizeHint(self) -> Any:
-        content = self.layout().minimumSize() if self.layout() and self.checked else qt.QSize(0, 0)
+        content = super().minimumSizeHint()
         return qt.QSize(content.width(), max(self._header_height(), content.height()))
 
     def paintEvent(self, event: Any) -> None:

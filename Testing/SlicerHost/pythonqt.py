@@ -30,6 +30,9 @@ ONLY_IN_PYSIDE = frozenset({"QEnum", "QFlag", "QSignalBlocker", "QMutexLocker"})
 
 MODULES = (QtCore, QtGui, QtWidgets, QtUiTools)
 
+SHIBOKEN_TYPE: Any = type(QtCore.QObject)
+"""The class of PySide6's classes."""
+
 PYSIDE_NAMES = {"exec_": "exec"}
 """Methods that have another name in PySide6, which warns of the old one."""
 
@@ -68,6 +71,11 @@ def properties(raw: Any) -> dict[str, tuple[Callable[..., Any], Callable[..., An
     if issubclass(raw, QtCore.QTimer):
         del found["singleShot"]  # in PythonQt, too, the static function of that name hides the property
     return found
+
+
+def _properties_of(instance: Any) -> dict[str, tuple[Callable[..., Any], Callable[..., Any] | None]]:
+    cls: Any = type(instance)
+    return properties(raw_class(cls))
 
 
 def _method(raw: Any, *names: str) -> Callable[..., Any] | None:
@@ -196,21 +204,21 @@ class PythonQtObject:
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("_") or name in vars(PythonQtObject):
             return object.__getattribute__(self, name)
-        cls = type(self)
+        cls: Any = type(self)
         if defined_in_python(cls, name) is None:
-            entry = properties(raw_class(cls)).get("objectName" if name == "name" else name)
+            entry = _properties_of(self).get("objectName" if name == "name" else name)
             if entry:
                 return adopt(entry[0](self))
         # Not object's: shiboken binds overloads here, and QFile crashes without.
         return adopting(super().__getattribute__(PYSIDE_NAMES.get(name, name)))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        cls = type(self)
+        cls: Any = type(self)
         defined = defined_in_python(cls, name)
         if name.startswith("_") or isinstance(defined, QtCore.Property | property):
             super().__setattr__(name, value)
             return
-        entry = properties(raw_class(cls)).get("objectName" if name == "name" else name)
+        entry = _properties_of(self).get("objectName" if name == "name" else name)
         if entry:
             if entry[1] is None:
                 raise AttributeError(f"property '{name}' of {cls.__name__} is not writable")
@@ -246,19 +254,17 @@ class PythonQtObject:
 class Adopted:
     """The same rules for an object that Qt made itself: a header view, a selection model, a layout of a .ui file."""
 
-    def __init__(self, raw: QtCore.QObject) -> None:
+    def __init__(self, raw: Any) -> None:
         object.__setattr__(self, "_pq_object", raw)
 
     def __getattr__(self, name: str) -> Any:
-        raw = self._pq_object
-        entry = properties(raw_class(type(raw))).get("objectName" if name == "name" else name)
+        raw: Any = self._pq_object
+        entry = _properties_of(raw).get("objectName" if name == "name" else name)
         return adopt(entry[0](raw)) if entry else adopting(getattr(raw, PYSIDE_NAMES.get(name, name)))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raw = self._pq_object
-        _, setter = properties(raw_class(type(raw))).get(
-            "objectName" if name == "name" else name, (None, None)
-        )
+        raw: Any = self._pq_object
+        _, setter = _properties_of(raw).get("objectName" if name == "name" else name, (None, None))
         if setter is None:
             raise AttributeError(f"{type(raw).__name__} has no writable property '{name}'")
         setter(raw, unwrap(value))
@@ -285,7 +291,7 @@ class Adopted:
         return hash(self._pq_object)
 
 
-class PythonQtType(type(QtCore.QObject)):
+class PythonQtType(SHIBOKEN_TYPE):
     """Makes ``isinstance(anything Qt made, qt.QWidget)`` and ``issubclass(qt.QLabel, qt.QWidget)`` true."""
 
     def __instancecheck__(cls, instance: Any) -> bool:

@@ -38,6 +38,24 @@ def missing_requirement() -> str | None:
     return None
 
 
+WINDOW_LIBRARIES = {"xcb-cursor": "libxcb-cursor0", "xkbcommon-x11": "libxkbcommon-x11-0"}
+"""Library that Qt opens a window with under X -> Debian's package."""
+
+
+def missing_display() -> str | None:
+    """One sentence that says why no window can come up; None if one can."""
+    if sys.platform != "linux":
+        return None
+    if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+        return "there is no display to open a window on: neither DISPLAY nor WAYLAND_DISPLAY is set"
+    missing = [
+        package for library, package in WINDOW_LIBRARIES.items() if not ctypes.util.find_library(library)
+    ]
+    if missing:
+        return f"Qt cannot open a window without {' and '.join(missing)}: apt-get install {' '.join(missing)}"
+    return None
+
+
 def draw_off_screen() -> None:
     """Has VTK draw without a display; Qt's platform is chosen by who starts."""
     if sys.platform == "linux":

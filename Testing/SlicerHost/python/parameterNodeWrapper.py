@@ -226,7 +226,7 @@ def _parameter(name: str, annotated: Any, default: Any) -> _Parameter:
     kind: Any = annotated
     annotations: tuple[Any, ...] = ()
     if typing.get_origin(annotated) is typing.Annotated:
-        kind, *annotations = typing.get_args(annotated)
+        kind, annotations = annotated.__origin__, annotated.__metadata__
     marked = [one.value for one in annotations if isinstance(one, Default)]
     if marked:
         if default is not dataclasses.MISSING:
