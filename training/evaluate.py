@@ -20,11 +20,11 @@ import yaml
 from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, precision_recall_fscore_support, roc_auc_score
 
-from CTForgeryScanLib.heatmap import Heatmap, heatmap_ijk_to_ras
+from CTForgeryScanLib.heatmap import Heatmap
 from CTForgeryScanLib.models import CARD
 from CTForgeryScanLib.regions import Region, RegionRule, find_regions
 from CTForgeryScanLib.volume import Volume
-from CTForgeryScanLib.windows import CENTRE, STRIDE
+from CTForgeryScanLib.windows import CENTRE, STRIDE, heatmap_ijk_to_ras
 from training.data import Slice
 from training.experiment import arguments, read_experiment
 from training.fit_slice_classifier import OUT_OF_FOLD
