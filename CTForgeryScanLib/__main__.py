@@ -82,6 +82,11 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", default="auto", help="auto, float32, bfloat16 or float16 (default: auto)"
     )
     scan.add_argument(
+        "--operating-point",
+        metavar="NAME",
+        help="how sensitive: one of those that 'ctforgeryscan models' lists (default: the model's own)",
+    )
+    scan.add_argument(
         "--series", help="which series of a folder with several: UID, number or a part that only one has"
     )
     scan.add_argument("--slices", type=_slices, metavar="A:B", help="only slices A to B-1, counted from 0")
@@ -160,6 +165,7 @@ def _scan(args: argparse.Namespace) -> int:
                 model=model,
                 device=args.device,
                 precision=args.precision,
+                operating_point=args.operating_point,
                 series=args.series,
                 slices=args.slices,
                 on_progress=partial(_show_progress, args, source),
@@ -199,13 +205,17 @@ def _result_folders(inputs: Sequence[str], output: Path) -> list[Path]:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from CTForgeryScanLib.models import list_models, models_folder
+    from CTForgeryScanLib.cards import list_models, models_folder
 
     cards = list_models()
     if not cards:
         raise InputError(f"No model lies in '{models_folder()}': install ctforgeryscan again.")
     for card in cards:
         print(f"{card['name']}: {card['description']}")
+        print("  operating points:")
+        for name, point in card["operating_points"].items():
+            default = " (default)" if name == card["default_operating_point"] else ""
+            print(f"    {name}{default}: {point['text']}")
         for title, field in (("how well", "summary"), ("trained on", "training_data"), ("limits", "limits")):
             print(f"  {title}:")
             for line in card[field]:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from CTForgeryScanLib import __version__
 from CTForgeryScanLib.assessable import Assessment, Reason, assess
+from CTForgeryScanLib.cards import DEFAULT_MODEL, choose_operating_point
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Heatmap, Sweep, Sweeper, sweep_volume
-from CTForgeryScanLib.models import DEFAULT_MODEL, Model, load_model
+from CTForgeryScanLib.models import Model, load_model
 from CTForgeryScanLib.regions import Region, find_regions, scan_probability
 from CTForgeryScanLib.volume import Source, Volume, load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
@@ -100,6 +101,7 @@ def scan(
     model: str | Path | Model = DEFAULT_MODEL,
     device: str = "auto",
     precision: str = "auto",
+    operating_point: str | None = None,
     series: str | None = None,
     slices: tuple[int | None, int | None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -107,8 +109,8 @@ def scan(
 ) -> ScanResult:
     """Scan a CT for regions that a generative network repainted.
 
-    ``source`` is what ``load_volume`` takes. ``slices`` = (a, b) scans slices a … b−1 only, numbered as in the whole
-    volume. The same input gives the same numbers through every door.
+    ``source`` is what ``load_volume`` takes. ``operating_point`` names one of the model's operating points, otherwise
+    its default is taken. ``slices`` = (a, b) scans slices a … b−1 only, numbered as in the whole volume. The same input gives the same numbers through every door.
 
     Raises InputError, ModelError, DeviceError, or ScanCancelled once ``should_cancel()`` is true.
     """
@@ -116,10 +118,11 @@ def scan(
     whole = load_volume(source, series=series)
     first, stop = _range(whole, slices)
     loaded = model if isinstance(model, Model) else load_model(model)
+    point = choose_operating_point(loaded.card, operating_point)
     sweeper = Sweeper(loaded.detector, device, precision)
     parameters = {
         "slices": [first, stop],
-        "slice_threshold": loaded.slice_threshold,
+        "slice_threshold": point.slice_threshold,
         "region_rule": asdict(loaded.rule),
     }
     assessment = assess(whole, loaded.card["validated"])
@@ -140,7 +143,7 @@ def scan(
     probability = loaded.classifier.probability(heatmap.p)
     found = find_regions(part, heatmap, probability, loaded.rule)
     # A slice is flagged for itself or because its neighbours agree with it.
-    flagged = probability >= loaded.slice_threshold
+    flagged = probability >= point.slice_threshold
     for region in found.regions:
         flagged[region.slices[0] : region.slices[1] + 1] = True
     if found.too_wide:

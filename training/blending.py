@@ -49,14 +49,29 @@ def splice(
 
 def process(image: Image, rng: np.random.Generator) -> Image:
     """The whole image after one mild, random treatment that a scanner or an export might have given it."""
-    treatment = rng.integers(4)
+    treatment = rng.integers(5)
     if treatment == 0:
         return ndimage.gaussian_filter(image, rng.uniform(0.25, 0.8))
     if treatment == 1:
         return _resampled(image, rng.uniform(0.75, 0.95))
     if treatment == 2:
         return image + _noise(image.shape, rng.uniform(2, 20), rng.uniform(0, 0.8), rng)
+    if treatment == 3:
+        return _other_kernel(image, rng)
     return image + np.float32(rng.uniform(0.1, 0.6)) * (image - ndimage.gaussian_filter(image, 1.0))
+
+
+def _other_kernel(image: Image, rng: np.random.Generator) -> Image:
+    """The image as a smoother or sharper reconstruction kernel gives it: a gain that depends on frequency."""
+    border = 16
+    padded = np.pad(image, border, mode="reflect")
+    fy, fx = np.fft.fftfreq(padded.shape[0])[:, None], np.fft.rfftfreq(padded.shape[1])[None, :]
+    radius = np.minimum(np.hypot(fy, fx) / 0.5, 1.0)
+    gain = 1 + rng.uniform(-0.8, 2.0) * radius ** rng.uniform(1, 3)
+    # Sharp kernels end before the highest frequency that the pixels can hold.
+    gain *= 1 / (1 + (radius / rng.uniform(0.6, 1.4)) ** 8)
+    filtered = np.fft.irfft2(np.fft.rfft2(padded) * gain, padded.shape)
+    return filtered[border:-border, border:-border].astype(np.float32)
 
 
 def window_distance(shape: tuple[int, int], centre: tuple[float, float]) -> NDArray[np.float32]:

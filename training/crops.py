@@ -26,7 +26,8 @@ _LUNG_HU = (-980, -600)
 
 @dataclass(frozen=True)
 class Mix:
-    """What a batch is made of (crops) and how often a crop is treated as a whole (probability)."""
+    """What a batch is made of (crops), and how often (probability) a crop is treated as a whole, an untouched one is
+    averaged over neighbouring slices, or its values end at −1000 HU."""
 
     genuine: int = 11
     genuine_elsewhere: int = 4
@@ -34,7 +35,8 @@ class Mix:
     blended: int = 3
     lesions: int = 3
     untouched: int = 8
-    treated: float = 0.15
+    treated: float = 0.25
+    thick: float = 0.25
     floor: float = 0.2
     positive_px: float = 10.0
 
@@ -46,11 +48,15 @@ class Mix:
 
 
 class CropSampler:
-    """Draws batches from slices; every untouched patient has the same weight, however many slices."""
+    """Draws batches from slices; every untouched patient has the same weight, however many slices.
+
+    A batch depends on the seed and its step alone, so that a resumed training draws what an unbroken one would have.
+    """
 
     def __init__(self, slices: Sequence[Slice], mix: Mix, seed: int) -> None:
-        self.mix = mix
+        self.mix, self.seed = mix, seed
         self.rng = np.random.default_rng(seed)
+        self.neighbours = {(s.series, s.k): s for s in slices if s.between_mm and not s.forged}
         self.genuine = [s for s in slices if s.forged]
         self.untouched: dict[str, list[Slice]] = defaultdict(list)
         for s in slices:
@@ -60,8 +66,9 @@ class CropSampler:
         self.with_lesions = [p for p in self.patients if any(s.lesions for s in self.untouched[p])]
         self._places: dict[tuple[str, bool], NDArray[np.intp]] = {}
 
-    def batch(self) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-        """HU [N, 1, 112, 112] and targets [N, tasks, 21, 21]."""
+    def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """HU [N, 1, 112, 112] and targets [N, tasks, 21, 21] of that step."""
+        self.rng = np.random.default_rng([self.seed, step])
         mix, draw = self.mix, self.rng.integers
         crops = [self._genuine(self.genuine[draw(len(self.genuine))]) for _ in range(mix.genuine)]
         crops += [
@@ -161,7 +168,9 @@ class CropSampler:
     def _cut(self, s: Slice, corner: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         """The crop with that first (row, column), and its targets."""
         top, left = corner
-        hu = s.hu[top : top + CROP, left : left + CROP].astype(np.float32)
+        hu = np.mean(
+            [of.hu[top : top + CROP, left : left + CROP] for of in self._thick(s)], axis=0, dtype=np.float32
+        )
         target = np.zeros((TASKS, *_GRID), np.int8)
         for site in s.forged:
             distance = window_distance(_GRID, (site.y - top, site.x - left))
@@ -171,6 +180,13 @@ class CropSampler:
             own = s.forged[0]
             target[GENUINE][window_distance(_GRID, (own.y - top, own.x - left)) <= self.mix.positive_px] = 1
         return hu, target
+
+    def _thick(self, s: Slice) -> list[Slice]:
+        """``s`` alone or, in an untouched series, sometimes with those that follow: as thick as other scanners'."""
+        if (s.series, s.k) not in self.neighbours or self.rng.random() >= self.mix.thick:
+            return [s]
+        count = int(self.rng.integers(2, 5))
+        return [of for k in range(s.k, s.k + count) if (of := self.neighbours.get((s.series, k)))]
 
     def _vary(
         self, hu: NDArray[np.float32], target: NDArray[np.int8]

@@ -20,8 +20,8 @@ import yaml
 from numpy.typing import NDArray
 from sklearn.metrics import brier_score_loss, precision_recall_fscore_support, roc_auc_score
 
+from CTForgeryScanLib.cards import CARD
 from CTForgeryScanLib.heatmap import Heatmap
-from CTForgeryScanLib.models import CARD
 from CTForgeryScanLib.regions import Region, RegionRule, find_regions
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE, heatmap_ijk_to_ras

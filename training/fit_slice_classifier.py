@@ -25,7 +25,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_predict
 from sklearn.svm import SVC
 
-from CTForgeryScanLib.models import CARD, CLASSIFIER, DETECTOR
+from CTForgeryScanLib.cards import CARD
+from CTForgeryScanLib.models import CLASSIFIER, DETECTOR
 from CTForgeryScanLib.regions import RegionRule
 from CTForgeryScanLib.slice_classifier import SliceClassifier, slice_features
 from training.config import Config
@@ -127,7 +128,13 @@ def _assemble(config: Config, fitted: Fitted, runs: Path) -> None:
         "name": config.name,
         "architecture": detector.config,
         "sha256": {f: hashlib.sha256((folder / f).read_bytes()).hexdigest() for f in (DETECTOR, CLASSIFIER)},
-        "slice_threshold": fitted.threshold,
+        "operating_points": {
+            "standard": {
+                "text": f"about 1 of {round(1 / config.false_slice_share)} untouched slices flagged",
+                "slice_threshold": fitted.threshold,
+            }
+        },
+        "default_operating_point": "standard",
         "region_rule": asdict(RegionRule(window_threshold=fitted.window_threshold)),
         "second_stage": fitted.chosen,
     }

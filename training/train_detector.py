@@ -55,17 +55,18 @@ def training_loss(
 def train(slices: Sequence[Slice], config: Config, folder: Path) -> LocalDetector:
     """Train on all ``slices``; resumes from ``folder``'s checkpoint; returns the detector with one head."""
     torch.manual_seed(config.seed)
-    network = LocalDetector(config.width, heads=TASKS)
+    network = LocalDetector(config.width, heads=TASKS).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     state = _State(folder / "checkpoint.safetensors", config, network, optimizer)
     first = state.load()
-    sampler = CropSampler(slices, config.mix, seed=config.seed + first)
+    _forget_after(folder / "metrics.csv", first)
+    sampler = CropSampler(slices, config.mix, config.seed)
     started, sums = time.monotonic(), [0.0] * (2 * TASKS)
     network.train()
     for step in range(first, config.steps):
-        hu, target = (torch.from_numpy(a) for a in sampler.batch())
+        hu, target = (torch.from_numpy(a) for a in sampler.batch(step))
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(hu)
         hard_part = config.hard_part if step >= config.hard_after * config.steps else 1.0
@@ -119,6 +120,14 @@ def _log(folder: Path, step: int, means: list[float], started: float, first: int
         f"{folder.name}: step {step}/{of}, losses {' '.join(f'{m:.3f}' for m in means)}, {left / 60:.1f} min left",
         flush=True,
     )
+
+
+def _forget_after(metrics: Path, step: int) -> None:
+    """Drop the rows that a killed training logged after its last checkpoint; they will be logged again."""
+    if metrics.exists():
+        header, *rows = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [row for row in rows if int(row.split(",")[0]) <= step]
+        metrics.write_text("".join([header, *kept]), encoding="utf-8")
 
 
 class _State:

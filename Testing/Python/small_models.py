@@ -11,8 +11,9 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 
+from CTForgeryScanLib.cards import CARD
 from CTForgeryScanLib.detector import LocalDetector
-from CTForgeryScanLib.models import CARD, CLASSIFIER, DETECTOR
+from CTForgeryScanLib.models import CLASSIFIER, DETECTOR
 from CTForgeryScanLib.slice_classifier import FEATURES, SliceClassifier
 
 
@@ -54,7 +55,11 @@ def write_model(folder: Path) -> Path:
         "summary": [],
         "architecture": {"width": 4},
         "sha256": {f: hashlib.sha256((folder / f).read_bytes()).hexdigest() for f in (DETECTOR, CLASSIFIER)},
-        "slice_threshold": 0.5,
+        "operating_points": {
+            "standard": {"text": "made by a test", "slice_threshold": 0.5},
+            "sensitive": {"text": "made by a test", "slice_threshold": 0.1},
+        },
+        "default_operating_point": "standard",
         "region_rule": {"window_threshold": 0.5},
         "validated": {"spacing_mm": [0.5, 1.0]},
     }

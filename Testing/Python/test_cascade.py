@@ -17,10 +17,11 @@ import SimpleITK as sitk
 import CTForgeryScanLib
 import phantoms
 from CTForgeryScanLib.__main__ import main
+from CTForgeryScanLib.cards import list_models
 from CTForgeryScanLib.cascade import Progress, ScanResult
-from CTForgeryScanLib.errors import ScanCancelled
+from CTForgeryScanLib.errors import ModelError, ScanCancelled
 from CTForgeryScanLib.heatmap import Sweeper
-from CTForgeryScanLib.models import list_models, load_model
+from CTForgeryScanLib.models import load_model
 from CTForgeryScanLib.volume import load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from small_models import write_model
@@ -114,11 +115,21 @@ class Doors(unittest.TestCase):
         with self.assertRaises(ScanCancelled):
             CTForgeryScanLib.scan(self.source, model=self.model, should_cancel=lambda: True)
 
+    def test_an_operating_point_changes_what_is_flagged_and_no_probability(self) -> None:
+        standard = CTForgeryScanLib.scan(self.source, model=self.model)
+        sensitive = CTForgeryScanLib.scan(self.source, model=self.model, operating_point="sensitive")
+        self.assertEqual([s.probability for s in standard.slices], [s.probability for s in sensitive.slices])
+        self.assertGreaterEqual(
+            {s.k for s in sensitive.slices if s.flagged}, {s.k for s in standard.slices if s.flagged}
+        )
+        with self.assertRaisesRegex(ModelError, "'loud': give one of standard, sensitive"):
+            CTForgeryScanLib.scan(self.source, model=self.model, operating_point="loud")
+
     def test_importing_the_package_does_not_import_torch(self) -> None:
         import subprocess
         import sys
 
-        code = "import CTForgeryScanLib, sys; print(CTForgeryScanLib.__version__, 'torch' in sys.modules)"
+        code = "import CTForgeryScanLib.cards, sys; print(CTForgeryScanLib.__version__, 'torch' in sys.modules)"
         out = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
         )

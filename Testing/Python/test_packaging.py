@@ -122,7 +122,7 @@ class WheelTest(unittest.TestCase):
 
     def test_the_installed_library_finds_its_models(self) -> None:
         code = (
-            "from CTForgeryScanLib.models import list_models, models_folder\n"
+            "from CTForgeryScanLib.cards import list_models, models_folder\n"
             "print(models_folder(), *[card['name'] for card in list_models()], sep='\\n')"
         )
         folder, *names = self.run_python(code, cwd=self.folder / "installed").splitlines()

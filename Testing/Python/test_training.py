@@ -101,7 +101,7 @@ class Crops(unittest.TestCase):
             treated=0,
             floor=0,
         )
-        hu, target = CropSampler(slices(), mix, seed=0).batch()
+        hu, target = CropSampler(slices(), mix, seed=0).batch(0)
         self.assertEqual(hu.shape, (8, 1, CROP, CROP))
         self.assertEqual(target.shape, (8, 2, 21, 21))
         self.assertTrue((target[:4, GENUINE] == 1).any(axis=(1, 2)).all())
@@ -114,7 +114,7 @@ class Crops(unittest.TestCase):
 
     def test_every_kind_of_crop_is_drawn(self) -> None:
         mix = Mix()
-        hu, target = CropSampler(slices(), mix, seed=1).batch()
+        hu, target = CropSampler(slices(), mix, seed=1).batch(0)
         self.assertEqual(len(hu), mix.total)
         self.assertTrue(np.isfinite(hu).all())
         self.assertTrue(((target == 1).sum(axis=(2, 3)) > 0).any(axis=0).all())
