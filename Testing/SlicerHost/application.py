@@ -65,6 +65,14 @@ class qSlicerApplication(qt.QApplication):
         self._module_manager.moduleLoaded.connect(self._main_window._selector._list)
         self._main_window.resize(*size)
 
+    def _shut_down(self) -> None:
+        """Takes all apart in order; left to the interpreter, VTK complains of what is already gone."""
+        if self._layout_manager:
+            for name in self._layout_manager.sliceViewNames():
+                self._layout_manager.sliceWidget(name).sliceView()._close()
+            self._main_window.hide()
+        slicer.mrmlScene.Clear(1)
+
     # The scene and its logics
 
     def mrmlScene(self) -> Any:

@@ -61,7 +61,7 @@ class qSlicerModulePanel(qt.QScrollArea):
         self._help_text.setOpenExternalLinks(True)
         qt.QVBoxLayout(self._help).addWidget(self._help_text)
         self._help.collapsed = True
-        self._layout.addWidget(self._help)
+        self._layout.addWidget(self._help, 0, qt.Qt.AlignTop)
         self.setWidget(content)
         self._module: Any = None
 

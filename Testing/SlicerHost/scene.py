@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 from .colorfiles import write_color_files
+from .subjecthierarchy import SubjectHierarchyPlugins
 
 SHARE = "share/Slicer-5.13"
 LOGICS = {
@@ -70,6 +71,7 @@ class Core:
             self.application_logic.SetModuleLogic(name, logic)
             self.logics[name] = logic
 
+        self._plugins = SubjectHierarchyPlugins(self.scene)
         self._connect_data_io(temporary)
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
 

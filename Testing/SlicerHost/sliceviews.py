@@ -84,7 +84,7 @@ class qMRMLSliceView(qt.QWidget):
         self._style.SetSliceLogic(logic)
         self._style.SetDisplayableManagers(self._managers)
         self._style.SetInteractor(self._interactor)
-        logic.AddObserver(vtk.vtkCommand.ModifiedEvent, self._update_image)
+        self._logic_observer = logic.AddObserver(vtk.vtkCommand.ModifiedEvent, self._update_image)
         self._update_image()
 
     def _update_image(self, *_event: Any) -> None:
@@ -92,6 +92,11 @@ class qMRMLSliceView(qt.QWidget):
         self._image.GetMapper().SetInputConnection(source)
         self._image.SetVisibility(source is not None)
         self.scheduleRender()
+
+    def _close(self) -> None:
+        """Lets go of the scene, so that it can be emptied without being drawn."""
+        self._logic.RemoveObserver(self._logic_observer)
+        self._managers.SetMRMLDisplayableNode(None)
 
     # What a module may call
 

@@ -54,6 +54,7 @@ def start(
     app._populate()
     if main_window:
         app._open_main_window(size)
+    atexit.register(app._shut_down)
     return app
 
 
