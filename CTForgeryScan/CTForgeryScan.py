@@ -1,21 +1,20 @@
 """CT Forgery Scan: was this chest CT tampered with by a generative network, and where?
 
-The module is thin: the engine is CTForgeryScanLib, run as a background worker. Here are the module's entry in Slicer, its
-parameters, its logic for scripts, its panel and its self-test; CTForgeryScanPanel holds the panel's sections.
+The module is thin: the engine is CTForgeryScanLib, run as a background worker. Here are the module's entry in Slicer,
+its parameters, its logic for scripts, its panel and its self-test; CTForgeryScanPanel holds the panel's sections.
 """
 
+import contextlib
 import hashlib
 import shutil
 import sys
 import time
-import unittest
 from pathlib import Path
 from typing import Annotated
 
 import qt
-import vtk
-
 import slicer
+import vtk
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -33,8 +32,8 @@ ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-# The library and the panel's parts are imported where they are used: Slicer reads this file at every start, and NumPy and
-# SciPy would cost it a second.
+# The library and the panel's parts are imported where they are used: Slicer reads this file at every start, and they
+# would cost it time.
 
 SAMPLE = "CTForgeryScanSample"
 SITE = "https://github.com/CTForgeryScan/SlicerCTForgeryScan"
@@ -157,18 +156,19 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
         :raises ValueError: the CT or the model cannot be used; the message says why
         :raises RuntimeError: something is not installed, the device is absent, a scan is running, or the worker died
         """
+        from CTForgeryScanPanel.scanjob import ScanJob, ScanSettings
+
         from CTForgeryScanLib import cards
         from CTForgeryScanLib.environment import find_packages
-        from CTForgeryScanPanel.scanjob import ScanJob, ScanSettings
 
         if self.job is not None and self.job.isRunning:
             raise RuntimeError(_("A scan is running: wait for it or cancel it."))
         missing = [found.package.name for found in find_packages() if not found.good]
         if missing:
             raise RuntimeError(
-                _("Not installed or too old: {names}. Open the module CT Forgery Scan and press Install.").format(
-                    names=", ".join(missing)
-                )
+                _(
+                    "Not installed or too old: {names}. Open the module CT Forgery Scan and press Install."
+                ).format(names=", ".join(missing))
             )
         model = str(model or cards.DEFAULT_MODEL)
         cards.choose_operating_point(cards.read_card(cards.find_model(model)), operatingPoint or None)
@@ -261,7 +261,12 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     is read from the scene like that of any other CT.
     """
 
-    DEVICES = (("auto", _("Automatic")), ("cpu", _("CPU")), ("cuda", _("GPU (CUDA)")), ("mps", _("GPU (Apple)")))
+    DEVICES = (
+        ("auto", _("Automatic")),
+        ("cpu", _("CPU")),
+        ("cuda", _("GPU (CUDA)")),
+        ("mps", _("GPU (Apple)")),
+    )
 
     SHORTCUTS = (
         ("previousSliceButton", "Alt+Up"),
@@ -374,11 +379,12 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self):
         """Take the scene's parameter node, and the first CT of the scene where none is selected."""
+        from CTForgeryScanLib import scene
+
         self.setParameterNode(self.logic.getParameterNode())
         if self._parameterNode.inputVolume is None:
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            # Heatmaps are scalar volumes too, but they are results.
-            self._parameterNode.inputVolume = next((v for v in volumes if not _isHeatmap(v)), None)
+            self._parameterNode.inputVolume = next((v for v in volumes if not scene.is_heatmap(v)), None)
 
     def setParameterNode(self, parameterNode):
         if self._parameterNode is not None:
@@ -404,19 +410,30 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _fillSelectors(self):
         from CTForgeryScanLib import cards
 
-        self._cards = {card["name"]: card for card in cards.list_models()}
+        self._cards = {}
         self._defaultModel = cards.DEFAULT_MODEL
-        for name, card in self._cards.items():
-            self.ui.modelSelector.addItem(name, name)
-            index = self.ui.modelSelector.count - 1
-            self.ui.modelSelector.setItemData(index, card["description"], qt.Qt.ToolTipRole)
+        for card in cards.list_models():
+            self._offerModel(card["name"], card)
         for name, text in self.DEVICES:
             self.ui.deviceSelector.addItem(text, name)
 
+    def _offerModel(self, model, card):
+        """Add a model to the selector: a shipped one by name, or one that a script or a scene names by its folder."""
+        self._cards[model] = card
+        self.ui.modelSelector.addItem(card["name"], model)
+        self.ui.modelSelector.setItemData(
+            self.ui.modelSelector.count - 1, card["description"], qt.Qt.ToolTipRole
+        )
+
     def _showSelected(self):
         """Show in the selectors what the parameter node says; the operating points are those of the model."""
+        from CTForgeryScanLib import cards, errors
+
         node, ui = self._parameterNode, self.ui
         model = node.model or self._defaultModel
+        if model not in self._cards:
+            with contextlib.suppress(errors.ModelError):  # the scan will say what is wrong with it
+                self._offerModel(model, cards.read_card(cards.find_model(model)))
         ui.modelSelector.setCurrentIndex(ui.modelSelector.findData(model))
         ui.deviceSelector.setCurrentIndex(ui.deviceSelector.findData(node.device))
         card = self._cards.get(model)
@@ -442,7 +459,9 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _fitRange(self, volume):
         """The whole range of a CT; the boxes allow no slice that it has not."""
-        count = volume.GetImageData().GetDimensions()[2] if volume is not None and volume.GetImageData() else 1
+        count = (
+            volume.GetImageData().GetDimensions()[2] if volume is not None and volume.GetImageData() else 1
+        )
         for box in (self.ui.firstSliceSpinBox, self.ui.lastSliceSpinBox):
             box.setMaximum(count - 1)
         self._parameterNode.firstSlice = 0
@@ -461,7 +480,11 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         count = node.inputVolume.GetImageData().GetDimensions()[2]
         if node.lastSlice < node.firstSlice:
             raise ValueError(_("The range of slices is empty: the first is above the last."))
-        return None if (node.firstSlice, node.lastSlice) == (0, count - 1) else (node.firstSlice, node.lastSlice + 1)
+        return (
+            None
+            if (node.firstSlice, node.lastSlice) == (0, count - 1)
+            else (node.firstSlice, node.lastSlice + 1)
+        )
 
     # --- Scanning --------------------------------------------------------------------------------------------------
 
@@ -496,9 +519,16 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         if job.liveHeatmap is not None and not self._liveShown:
             self._liveShown = True
-            scene.show(job.volumeNode, job.liveHeatmap, opacity=self._opacity(), threshold=self._parameterNode.threshold)
+            scene.show(
+                job.volumeNode,
+                job.liveHeatmap,
+                opacity=self._opacity(),
+                threshold=self._parameterNode.threshold,
+            )
         if not job.isRunning and self._parameterNode is not None:
-            self._showResult(job.volumeNode if job.volumeNode is self._parameterNode.inputVolume else self._shownVolume)
+            self._showResult(
+                job.volumeNode if job.volumeNode is self._parameterNode.inputVolume else self._shownVolume
+            )
             self._applyDisplay()
             if job.result is not None and job.result["regions"]:
                 self.resultSection.jumpToRegion(0)
@@ -568,7 +598,11 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         node = self._parameterNode
         volume = node.inputVolume
-        if volume is None or self.logic.result(volume) is None or (self.logic.job and self.logic.job.isRunning):
+        if (
+            volume is None
+            or self.logic.result(volume) is None
+            or (self.logic.job and self.logic.job.isRunning)
+        ):
             return
         heatmap = scene.node_of(volume, scene.HEATMAP)
         scene.show(volume, heatmap, opacity=self._opacity(), threshold=node.threshold)
@@ -629,6 +663,50 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._say(_("The summary is on the clipboard."))
 
 
-def _isHeatmap(volume):
-    """Whether a scalar volume is the heatmap of a result."""
-    return volume.GetDisplayNode() is not None and volume.GetAttribute("CTForgeryScan.heatmap") == "1"
+class CTForgeryScanTest(ScriptedLoadableModuleTest):
+    """What "Reload and Test" runs: the bundled sample from Sample Data to a jump, with the real worker."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+        self.logic = CTForgeryScanLogic()
+
+    def tearDown(self):
+        self.logic.cleanup()
+
+    def runTest(self):
+        for test in (self.test_sample, self.test_refusals):
+            self.setUp()
+            try:
+                test()
+            finally:
+                self.tearDown()
+
+    def test_sample(self):
+        from CTForgeryScanLib import scene
+        from CTForgeryScanLib.environment import find_packages
+
+        missing = [found.package.name for found in find_packages() if not found.good]
+        if missing:
+            self.delayDisplay(f"Not tested, for these are not installed: {', '.join(missing)}")
+            return
+        self.delayDisplay("Scanning the sample")
+        volume = slicer.util.loadVolume(resource(f"SampleData/{SAMPLE}.nrrd"))
+        result = self.logic.scan(volume, device="cpu")
+        self.assertEqual(result["verdict"], "suspicious")
+        self.assertEqual(len(result["regions"]), 1)
+        heatmap = slicer.util.arrayFromVolume(scene.node_of(volume, scene.HEATMAP))
+        self.assertEqual(len(heatmap), len(slicer.util.arrayFromVolume(volume)))
+        self.assertAlmostEqual(float(heatmap.max()), max(s["peak_score"] for s in result["slices"]), places=5)
+        scene.show(volume, scene.node_of(volume, scene.HEATMAP), opacity=0.6, threshold=0.3)
+        scene.jump_to(volume, result["regions"][0]["center_ras"])
+        if slicer.app.layoutManager() is not None:
+            self.assertEqual(scene.slice_in_view(volume), round(result["regions"][0]["center_ijk"][2]))
+        self.assertIn("Suspicious", self.logic.summary(volume))
+        self.delayDisplay("The forged site was found")
+
+    def test_refusals(self):
+        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+        with self.assertRaises((ValueError, RuntimeError)):
+            self.logic.scan(empty)
+        with self.assertRaises((ValueError, RuntimeError)):
+            self.logic.scan(empty, model="no such model")

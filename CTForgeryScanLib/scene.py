@@ -1,8 +1,8 @@
 """A scan in Slicer's scene: handing a CT over, its result as nodes, showing them, and jumping to a place.
 
-The only file of the library that imports slicer. A CT points to its result (a text node that holds ``result.json``) by a
-node reference, and the result to its heatmap, regions, markers and tables: so all of it is saved and restored with the
-scene, several CTs keep their results apart, and a rescan finds the nodes that it has to update.
+The only file of the library that imports slicer. A CT points to its result (a text node that holds ``result.json``) by
+a node reference, and the result to its heatmap, regions, markers and tables: so all of it is saved and restored with
+the scene, several CTs keep their results apart, and a rescan finds the nodes that it has to update.
 
 Positions in a result are RAS of the CT itself; the parent transform of the CT brings them into the world.
 """
@@ -10,6 +10,7 @@ Positions in a result are RAS of the CT itself; the parent transform of the CT b
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 
+from CTForgeryScanLib.formats import SEGMENT_COLOUR, segment_fields, write_slices
 from CTForgeryScanLib.windows import grid_shape, heatmap_ijk_to_ras
 
 RESULT, HEATMAP, SEGMENTATION = "CTForgeryScanResult", "CTForgeryScanHeatmap", "CTForgeryScanSegmentation"
@@ -26,7 +28,6 @@ MARKERS, REGION_TABLE, SLICE_TABLE = "CTForgeryScanMarkers", "CTForgeryScanRegio
 """Roles of the node references: RESULT leads from the CT to its result, the others from there to the other nodes."""
 
 HEATMAP_COLORS = "vtkMRMLColorTableNodeFileInferno.txt"
-REGION_COLOR = (1.0, 0.55, 0.04)
 
 _CHUNK_BYTES = 1 << 24
 _NRRD_TYPES = {"i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32", "u4": "uint32"} | {
@@ -42,22 +43,29 @@ def check_scannable(volume: Any) -> None:
     """Raises ValueError where the node is no volume with one grey value a voxel."""
     if volume is None or not volume.IsA("vtkMRMLScalarVolumeNode") or volume.GetImageData() is None:
         raise ValueError("There is no CT to scan: select a volume that holds an image.")
+    if is_heatmap(volume):
+        raise ValueError(f"'{volume.GetName()}' is the heatmap of a scan, not a CT: select the CT.")
     if volume.GetImageData().GetNumberOfScalarComponents() != 1:
         raise ValueError(
             f"'{volume.GetName()}' is a colour image, not a CT: select a volume with one grey value."
         )
 
 
-def write_nrrd(volume: Any, path: Path) -> Iterator[float]:
+def write_volume(volume: Any, path: Path) -> Iterator[float]:
     """Write a volume node as uncompressed NRRD in its own geometry, piece by piece; yields the share that is written.
 
     In pieces, so that Slicer's window can live between them.
     """
-    voxels = slicer.util.arrayFromVolume(volume)
-    matrix = ijk_to_ras(volume)
+    return _write_nrrd(slicer.util.arrayFromVolume(volume), ijk_to_ras(volume), path, {})
+
+
+def _write_nrrd(
+    voxels: NDArray[Any], matrix: NDArray[np.float64], path: Path, fields: dict[str, str]
+) -> Iterator[float]:
+    """Write an array [k, j, i] with its IJK-to-RAS and header fields of its own."""
     kind = voxels.dtype.str[1:]
     if kind not in _NRRD_TYPES:
-        raise ValueError(f"'{volume.GetName()}' holds {voxels.dtype}, not Hounsfield units: select a CT.")
+        raise ValueError(f"The volume holds {voxels.dtype}, not Hounsfield units: select a CT.")
     columns = " ".join(f"({','.join(repr(float(x)) for x in column)})" for column in matrix[:3, :3].T)
     header = [
         "NRRD0004",
@@ -70,6 +78,7 @@ def write_nrrd(volume: Any, path: Path) -> Iterator[float]:
         "endian: little",
         "encoding: raw",
         f"space origin: ({','.join(repr(float(x)) for x in matrix[:3, 3])})",
+        *(f"{key}:={value}" for key, value in fields.items()),
     ]
     step = max(1, _CHUNK_BYTES // voxels[0].nbytes)
     with path.open("wb") as file:
@@ -99,17 +108,19 @@ def ijk_to_ras(volume: Any) -> NDArray[np.float64]:
     return np.array(slicer.util.arrayFromVTKMatrix(matrix), np.float64)
 
 
-def to_world(volume: Any, ras: Sequence[float]) -> tuple[float, float, float]:
+def to_world(volume: Any, ras: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, float]:
     """Where a point of the volume's own RAS lies in the world, by its parent transform."""
     return _transformed(volume.GetParentTransformNode(), None, ras)
 
 
-def from_world(volume: Any, ras: Sequence[float]) -> tuple[float, float, float]:
+def from_world(volume: Any, ras: Sequence[float] | NDArray[np.float64]) -> tuple[float, float, float]:
     """The inverse of ``to_world``."""
     return _transformed(None, volume.GetParentTransformNode(), ras)
 
 
-def _transformed(source: Any, target: Any, ras: Sequence[float]) -> tuple[float, float, float]:
+def _transformed(
+    source: Any, target: Any, ras: Sequence[float] | NDArray[np.float64]
+) -> tuple[float, float, float]:
     transform = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, transform)
     r, a, s = transform.TransformPoint(ras)
@@ -132,6 +143,11 @@ def read_result(volume: Any) -> dict[str, Any] | None:
     except ValueError:
         return None
     return result if isinstance(result, dict) else None
+
+
+def is_heatmap(volume: Any) -> bool:
+    """Whether a volume node is the heatmap of a scan: it is a scalar volume, as a CT is."""
+    return bool(volume.GetAttribute(HEATMAP) == "true")
 
 
 def node_of(volume: Any, role: str) -> Any | None:
@@ -191,10 +207,10 @@ def _name(volume: Any, what: str) -> str:
 
 def _ensure(volume: Any, role: str, class_name: str, what: str) -> Any:
     """The node of a role, made where there is none yet."""
-    result, node = result_node(volume), node_of(volume, role)
+    node = node_of(volume, role)
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass(class_name, _name(volume, what))
-        result.SetNodeReferenceID(role, node.GetID())
+        volume.GetNodeReference(RESULT).SetNodeReferenceID(role, node.GetID())
     if node.IsA("vtkMRMLDisplayableNode") and node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     return node
@@ -204,6 +220,7 @@ def _fill_volume(node: Any, ct: Any, heatmap: NDArray[np.float32], first: int) -
     """Give a volume node the heatmap's voxels and place: slice 0 of the heatmap is slice ``first`` of the CT."""
     matrix = heatmap_ijk_to_ras(ijk_to_ras(ct))
     matrix[:3, 3] += first * matrix[:3, 2]
+    node.SetAttribute(HEATMAP, "true")
     slicer.util.updateVolumeFromArray(node, heatmap)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
     node.SetAndObserveTransformNodeID(ct.GetTransformNodeID())
@@ -221,7 +238,7 @@ def _fill_segmentation(volume: Any, labels: NDArray[np.uint8], regions: Sequence
     node.GetSegmentation().RemoveAllSegments()
     node.SetReferenceImageGeometryParameterFromVolumeNode(heatmap)
     for region in regions:
-        segment = node.GetSegmentation().AddEmptySegment("", f"Region {region['id']}", REGION_COLOR)
+        segment = node.GetSegmentation().AddEmptySegment("", f"Region {region['id']}", SEGMENT_COLOUR)
         mask = (labels == region["id"]).astype(np.uint8)
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment, heatmap)
 
@@ -234,7 +251,7 @@ def _fill_markers(volume: Any, regions: Sequence[dict[str, Any]]) -> None:
         label = f"{region['id']} ({region['score']:.2f})"
         node.AddControlPoint(vtk.vtkVector3d(*region["center_ras"]), label)
     node.SetLocked(True)
-    node.GetDisplayNode().SetSelectedColor(*REGION_COLOR)
+    node.GetDisplayNode().SetSelectedColor(*SEGMENT_COLOUR)
 
 
 def _fill_tables(volume: Any, result: dict[str, Any]) -> None:
@@ -269,7 +286,6 @@ def _fill_table(node: Any, columns: dict[str, list[float]]) -> None:
         for value in values:
             array.InsertNextValue(value)
         node.AddColumn(array)
-    node.SetUseColumnNameAsColumnHeader(True)
     node.Modified()
 
 
@@ -288,6 +304,32 @@ def _arrange(volume: Any) -> None:
     for node in nodes:
         if node is not None:
             tree.SetItemParent(tree.GetItemByDataNode(node), folder)
+
+
+def export_result(volume: Any, folder: Path) -> None:
+    """Write a CT's result from its nodes: the files of the command line but for the picture.
+
+    Raises OSError where the folder cannot be written.
+    """
+    result = read_result(volume)
+    if result is None:
+        raise ValueError(f"'{volume.GetName()}' has no result: scan it first.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").write_text(volume.GetNodeReference(RESULT).GetText(), encoding="utf-8")
+    heatmap, segmentation = node_of(volume, HEATMAP), node_of(volume, SEGMENTATION)
+    if heatmap is None or segmentation is None:
+        return
+    write_slices(result["slices"], folder / "slices.csv")
+    p, matrix = slicer.util.arrayFromVolume(heatmap), ijk_to_ras(heatmap)
+    labels = np.zeros(p.shape, np.uint8)
+    for n, region in enumerate(result["regions"]):
+        segment = segmentation.GetSegmentation().GetNthSegmentID(n)
+        labels[slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment, heatmap) > 0] = region["id"]
+    for name, voxels, fields in (
+        ("heatmap.nrrd", p, {}),
+        ("regions.seg.nrrd", labels, segment_fields(result["regions"])),
+    ):
+        deque(_write_nrrd(voxels, matrix, folder / name, fields), maxlen=0)
 
 
 # --- The heatmap that grows while a scan runs ----------------------------------------------------------------------
@@ -340,7 +382,12 @@ def show_parts(volume: Any, *, legend: bool, outlines: bool, markers: bool) -> N
         if node is None and legend:
             node = colors.AddDefaultColorLegendDisplayNode(heatmap)
             node.SetTitleText("p(forged)")
-            node.SetNumberOfLabels(5)
+            node.SetNumberOfLabels(3)
+            node.SetLabelFormat("%.1f")
+            node.SetSize(0.07, 0.25)
+            node.SetPosition(0.98, 0.05)
+            node.GetTitleTextProperty().SetFontSize(12)
+            node.GetLabelTextProperty().SetFontSize(12)
         if node is not None:
             node.SetVisibility(legend)
     segmentation = node_of(volume, SEGMENTATION)
@@ -401,7 +448,7 @@ def jump_to(volume: Any, ras: Sequence[float]) -> None:
     crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
     if crosshair is not None:
         if crosshair.GetCrosshairMode() == slicer.vtkMRMLCrosshairNode.NoCrosshair:
-            crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowSmallBasic)
+            crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowBasic)
         crosshair.SetCrosshairRAS(*world)
 
 

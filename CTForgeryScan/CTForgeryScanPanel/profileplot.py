@@ -65,7 +65,9 @@ class ProfilePlot:
         count, columns = len(self._slices), width - _LEFT
         for x in range(columns):
             # One column may stand for several slices; then the highest counts.
-            here = self._slices[x * count // columns : max((x + 1) * count // columns, x * count // columns + 1)]
+            here = self._slices[
+                x * count // columns : max((x + 1) * count // columns, x * count // columns + 1)
+            ]
             top = max(s["probability"] for s in here)
             colour = FLAGGED if any(s["flagged"] for s in here) else PLAIN
             if any(s["k"] == self._inView for s in here):

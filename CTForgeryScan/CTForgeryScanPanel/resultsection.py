@@ -1,9 +1,8 @@
-"""The Result section: verdict, evidence, regions, the plot over the slices, flagged slices, and the way through them."""
+"""The Result section: verdict, evidence, regions, plot over the slices, flagged slices, and the way through them."""
 
 import html
 
 import qt
-
 from slicer.i18n import tr as _
 
 from CTForgeryScanLib import scene
@@ -13,7 +12,7 @@ from CTForgeryScanPanel.profileplot import ProfilePlot
 # White on these reads in the light and in the dark theme alike.
 VERDICT_COLOURS = {"suspicious": "#9c4a00", "no_tampering_found": "#1e6b3a", "not_assessable": "#4a5563"}
 
-REGION_COLUMNS = (_("Region"), _("Score"), _("Centre RAS (mm)"), _("Size (mm)"), _("Slices"))
+REGION_COLUMNS = (_("Region"), _("Score"), _("Centre (mm)"), _("Size (mm)"), _("Slices"))
 SLICE_COLUMNS = (_("Slice"), _("Position S (mm)"), _("Probability"), _("Peak"))
 
 
@@ -35,6 +34,7 @@ class ResultSection:
             table.setHorizontalHeaderLabels(list(columns))
             table.horizontalHeader().setStretchLastSection(True)
             table.verticalHeader().hide()
+            table.verticalHeader().setDefaultSectionSize(24)
         ui.disclaimerLabel.text = texts.DISCLAIMER
         # The arrow keys change the cell; a click on the cell that is current already does not.
         ui.regionsTable.connect("currentCellChanged(int,int,int,int)", self._onRegion)
@@ -108,11 +108,9 @@ class ResultSection:
             return
         table = self._ui.regionsTable
         here = self._index(table, table.currentRow())
-        if here is None:
-            at = 0 if step > 0 else len(self._regions) - 1
-        else:
-            at = (here + step) % len(self._regions)
-        self.jumpToRegion(at)
+        # Before the first step there is no selection: -1 + 1 is the first region, 0 - 1 the last.
+        start = (-1 if step > 0 else 0) if here is None else here
+        self.jumpToRegion((start + step) % len(self._regions))
 
     def jumpToRegion(self, index):
         self._onJump(self._volume, self._regions[index]["center_ras"])
@@ -144,7 +142,9 @@ class ResultSection:
         for index, evidence in enumerate(self._evidence):
             item = qt.QListWidgetItem(evidence["text"])
             item.setData(qt.Qt.UserRole, index)
-            item.setToolTip(_("Jump to the place") if evidence["center_ras"] else _("It concerns the whole CT"))
+            item.setToolTip(
+                _("Jump to the place") if evidence["center_ras"] else _("It concerns the whole CT")
+            )
             ui.evidenceList.addItem(item)
         ui.evidenceTitleLabel.visible = ui.evidenceList.visible = bool(self._evidence)
 

@@ -9,7 +9,6 @@ from enum import Enum
 from pathlib import Path
 
 import numpy as np
-
 import slicer
 from slicer.i18n import tr as _
 
@@ -75,9 +74,10 @@ class ScanJob:
         self._folder = make_folder()
         self._input = self._folder / "ct.nrrd"
         self._live = self._folder / "live.f32"
-        self._writing = scene.write_nrrd(volumeNode, self._input)
+        self._writing = scene.write_volume(volumeNode, self._input)
         self._worker = None
         self._answer = None
+        self._importing = self._import()
 
     @property
     def isRunning(self):
@@ -91,7 +91,7 @@ class ScanJob:
             elif self.state is ScanState.STARTING and self._worker is None:
                 self._handOver()
             elif self.state is ScanState.IMPORTING:
-                self._import()
+                next(self._importing)
             elif self.isRunning:
                 self._listen()
         except Exception as error:
@@ -168,8 +168,10 @@ class ScanJob:
         return np.fromfile(self._live, "<f4", count, offset=start * size).reshape(-1, rows, columns)
 
     def _import(self):
+        """Bring the result into the scene, in short steps."""
         import SimpleITK as sitk
 
+        yield
         folder = Path(self._answer["folder"])
         path = folder / "result.json"
         result = json.loads(path.read_text(encoding="utf-8"))
@@ -181,9 +183,12 @@ class ScanJob:
         if (folder / "heatmap.nrrd").is_file():
             heatmap = self._maps(0, self.of)
             labels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "regions.seg.nrrd")))
+        yield
         self.result = scene.store_result(self.volumeNode, text, heatmap, labels)
         self.resultFolder = folder
+        yield
         self._end(ScanState.IDLE)
+        yield
 
     # --- The ends --------------------------------------------------------------------------------------------------
 
@@ -209,4 +214,6 @@ class ScanJob:
         if kind is not None:
             return kind(outcome.message.replace(str(self._input), self.volumeNode.GetName()))
         message = outcome.message or _("The scan process ended without a result.")
-        return RuntimeError(_("{message} The log is in '{log}'.").format(message=message, log=self._worker.log))
+        return RuntimeError(
+            _("{message} The log is in '{log}'.").format(message=message, log=self._worker.log)
+        )

@@ -9,7 +9,6 @@ import shutil
 import sys
 
 import qt
-
 import slicer
 from slicer.i18n import tr as _
 
@@ -68,7 +67,9 @@ class SetupSection:
     def install(self, _checked=False):
         """Ask, then install what is missing: torch by the PyTorch extension, the rest by pip."""
         missing = [found.package for found in find_packages() if not found.good]
-        question = _("This installs into this Slicer: {names}. Go on?").format(names=", ".join(p.name for p in missing))
+        question = _("This installs into this Slicer: {names}. Go on?").format(
+            names=", ".join(p.name for p in missing)
+        )
         if not missing or not slicer.util.confirmOkCancelDisplay(question, parent=slicer.util.mainWindow()):
             return
         with slicer.util.tryWithErrorDisplay(_("The packages could not be installed."), waitCursor=True):
@@ -91,7 +92,11 @@ class SetupSection:
         self._worker = None
 
     def _show(self):
-        lines = [*(_line(found.good, _packageText(found)) for found in self._packages), _modelLine(), self._deviceLine()]
+        lines = [
+            *(_line(found.good, _packageText(found)) for found in self._packages),
+            _modelLine(),
+            self._deviceLine(),
+        ]
         self._ui.setupLabel.text = "<br>".join(line for line in lines if line)
         self._ui.installButton.visible = bool(self.missing)
         self._ui.checkButton.enabled = self._worker is None
@@ -112,7 +117,9 @@ def _packageText(found):
     if found.version is None:
         return _("{name} is not installed").format(name=name)
     if not found.good:
-        return _("{name} {version} is too old: {needed} or newer").format(name=name, version=found.version, needed=needed)
+        return _("{name} {version} is too old: {needed} or newer").format(
+            name=name, version=found.version, needed=needed
+        )
     return _("{name} {version} is installed").format(name=name, version=found.version)
 
 
@@ -121,11 +128,15 @@ def _modelLine():
     try:
         folder = cards.find_model(cards.DEFAULT_MODEL)
         sums = cards.read_card(folder)["sha256"]
-        whole = all(hashlib.sha256((folder / file).read_bytes()).hexdigest() == sha for file, sha in sums.items())
+        whole = all(
+            hashlib.sha256((folder / file).read_bytes()).hexdigest() == sha for file, sha in sums.items()
+        )
     except (ModelError, OSError) as error:
         return _line(False, str(error))
     if not whole:
-        return _line(False, _("The files of the model {name} are damaged: install again").format(name=folder.name))
+        return _line(
+            False, _("The files of the model {name} are damaged: install again").format(name=folder.name)
+        )
     sha = next(iter(sums.values()))[:12]
     return _line(True, _("Model {name} is whole (SHA-256 {sha}…)").format(name=folder.name, sha=sha))
 
@@ -140,9 +151,9 @@ def _installTorch(atLeast):
     """Raises RuntimeError where the PyTorch extension is absent: it alone knows which build fits the computer."""
     if importlib.util.find_spec("PyTorchUtils") is None:
         raise RuntimeError(
-            _("Install the extension {name} in the Extensions Manager, restart Slicer, and try again.").format(
-                name=EXTENSION
-            )
+            _(
+                "Install the extension {name} in the Extensions Manager, restart Slicer, and try again."
+            ).format(name=EXTENSION)
         )
     import PyTorchUtils
 
@@ -161,7 +172,9 @@ def _pipInstall(requirements):
     folder = make_folder()
     held = folder / "constraints.txt"
     brought = ("numpy", "scipy", "SimpleITK", "pydicom", "requests", "pillow")
-    versions = {name: importlib.metadata.version(name) for name in brought if importlib.util.find_spec(_module(name))}
+    versions = {
+        name: importlib.metadata.version(name) for name in brought if importlib.util.find_spec(_module(name))
+    }
     held.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()), encoding="utf-8")
     try:
         if importlib.util.find_spec("slicer.packaging") is not None:  # since Slicer 5.12

@@ -6,7 +6,9 @@ from slicer.i18n import tr as _
 
 from CTForgeryScanPanel.scanjob import ScanState
 
-DISCLAIMER = _("Research software for integrity triage: not a diagnosis, and no proof that a scan is untouched.")
+DISCLAIMER = _(
+    "Research software for integrity triage: not a diagnosis, and no proof that a scan is untouched."
+)
 
 REASONS = {
     "lossy": _("lossy compression"),
@@ -73,7 +75,11 @@ def verdictText(result):
 
 def notes(result):
     """Sentences that speak against trusting the scan, or that say how it went."""
-    return [*(reason["text"] for reason in result["reasons"]), *result["input"]["notes"], *result["provenance"]["notes"]]
+    return [
+        *(reason["text"] for reason in result["reasons"]),
+        *result["input"]["notes"],
+        *result["provenance"]["notes"],
+    ]
 
 
 def centreText(region):
@@ -88,23 +94,28 @@ def slicesText(region):
     return "{}–{}".format(*region["slices"])
 
 
+def regionText(region):
+    """A region in one line."""
+    text = _("Region {id}: score {score:.2f}, slices {slices}, centre (RAS, mm) {centre}, size {size} mm")
+    return text.format(
+        id=region["id"],
+        score=region["score"],
+        slices=slicesText(region),
+        centre=centreText(region),
+        size=sizeText(region),
+    )
+
+
 def summary(name, result):
     """The result as text, to be pasted into a report or a mail."""
     made = result["provenance"]
     lines = [f"{name}: {verdictText(result)}", *notes(result), *(e["text"] for e in found(result))]
     flagged = sum(s["flagged"] for s in result["slices"])
     if result["slices"]:
-        lines.append(_("{flagged} of {all} slices flagged").format(flagged=flagged, all=len(result["slices"])))
-    for region in result["regions"]:
         lines.append(
-            _("Region {id}: score {score:.2f}, slices {slices}, centre (RAS, mm) {centre}, size {size} mm").format(
-                id=region["id"],
-                score=region["score"],
-                slices=slicesText(region),
-                centre=centreText(region),
-                size=sizeText(region),
-            )
+            _("{flagged} of {all} slices flagged").format(flagged=flagged, all=len(result["slices"]))
         )
+    lines += map(regionText, result["regions"])
     lines += [
         _("CTForgeryScan {version}, model {model} ({hash}), {device}").format(
             version=made["version"],
