@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import importlib
 import os
 import shutil
@@ -35,6 +36,7 @@ def start(
         return sys.modules["slicer"].app
     if missing := missing_requirement():
         raise RuntimeError(missing)
+    _keep_none()
     draw_off_screen()
     if off_screen:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -56,6 +58,14 @@ def start(
         app._open_main_window(size)
     atexit.register(app._shut_down)
     return app
+
+
+def _keep_none() -> None:
+    """PySide6 6.12 gives one reference to None away with each call that returns nothing: harmless since Python 3.12,
+    where None is immortal; before, the interpreter dies once all are gone.
+    """
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
 
 
 def _prepare_slicer_package() -> None:
