@@ -65,6 +65,21 @@ class qSlicerApplication(qt.QApplication):
         self._module_manager.moduleLoaded.connect(self._main_window._selector._list)
         self._main_window.resize(*size)
 
+    def _complete_startup(self) -> None:
+        """Tells who waits for it that Slicer has started, each once, though modules may be loaded later too.
+
+        :raises Exception: what a slot raises, which Qt only prints
+        """
+        raised: list[BaseException] = []
+        former, sys.excepthook = sys.excepthook, lambda kind, error, trace: raised.append(error)
+        try:
+            self.startupCompleted.emit()
+        finally:
+            sys.excepthook = former
+            self.disconnect("startupCompleted()")
+        if raised:
+            raise raised[0]
+
     def _shut_down(self) -> None:
         """Takes all apart in order; left to the interpreter, VTK complains of what is already gone."""
         if self._layout_manager:

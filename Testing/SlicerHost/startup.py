@@ -95,7 +95,10 @@ def _add_python_modules() -> None:
 
 
 def load_module(path: Path | str) -> Any:
-    """Loads a scripted module from its file, as Slicer does at its start; the Python module."""
+    """Loads a scripted module from its file, as Slicer does at its start; the Python module.
+
+    :raises Exception: whatever the module raises while it is loaded, or when the application has started
+    """
     import qt
     import slicer
 
@@ -105,5 +108,5 @@ def load_module(path: Path | str) -> Any:
     if not manager.isLoaded(name):
         manager.registerModule(file)
         manager.loadModules([name])
-        slicer.app.startupCompleted.emit()
+        slicer.app._complete_startup()
     return sys.modules[name]

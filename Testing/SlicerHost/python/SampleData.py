@@ -14,6 +14,14 @@ def _as_list(value: Any, count: int = 1) -> list[Any]:
     return value if isinstance(value, list) else [value] * count
 
 
+def _check(path: Path, checksum: str | None) -> None:
+    """:raises ValueError: if the file's checksum, written ``algorithm:digest``, is another."""
+    if checksum:
+        algorithm, digest = slicer.util.extractAlgoAndDigest(checksum)
+        if slicer.util.computeChecksum(algorithm, str(path)) != digest:
+            raise ValueError(f"{path.name} does not have the checksum {checksum}")
+
+
 class SampleDataSource:
     """One data set: where its files are and how they are loaded."""
 
@@ -48,9 +56,8 @@ class SampleDataLogic:
 
     @staticmethod
     def registerCustomSampleDataSource(
-        category: str | None = None,
+        category: str = "Custom",
         sampleName: str | None = None,
-        sampleDescription: str | None = None,
         uris: Any = None,
         fileNames: Any = None,
         nodeNames: Any = None,
@@ -61,12 +68,9 @@ class SampleDataLogic:
         loadFileProperties: Any = None,
         checksums: Any = None,
     ) -> None:
-        """Shows a data set in Sample Data, under the category."""
-        if thumbnailFileName and not Path(thumbnailFileName).is_file():
-            raise ValueError(f"{sampleName}: there is no thumbnail {thumbnailFileName}")
+        """Shows a data set in Sample Data, under the category; a second one of the same name is passed over."""
         source = SampleDataSource(
             sampleName=sampleName,
-            sampleDescription=sampleDescription,
             uris=uris,
             fileNames=fileNames,
             nodeNames=nodeNames,
@@ -77,7 +81,9 @@ class SampleDataLogic:
             loadFileType=loadFileType,
             loadFileProperties=loadFileProperties,
         )
-        slicer.modules.sampleDataSources.setdefault(category, []).append(source)
+        sources = slicer.modules.sampleDataSources.setdefault(category, [])
+        if all(other.sampleName != sampleName for other in sources):
+            sources.append(source)
 
     def sourceForSampleName(self, sampleName: str) -> SampleDataSource | None:
         sources = (source for sources in slicer.modules.sampleDataSources.values() for source in sources)
@@ -87,17 +93,24 @@ class SampleDataLogic:
         """Loads a data set; only ``file:`` addresses are fetched, for the stand-in works offline.
 
         :raises RuntimeError: for another address
+        :raises ValueError: if a file is not the one that its checksum names
         """
         if source.customDownloader is not None:
             return [source.customDownloader(source)]
         loaded = []
-        for uri, file_name, node_name, kind in zip(
-            source.uris, source.fileNames, source.nodeNames, source.loadFileType, strict=True
+        for uri, file_name, node_name, kind, checksum in zip(
+            source.uris,
+            source.fileNames,
+            source.nodeNames,
+            source.loadFileType,
+            source.checksums,
+            strict=True,
         ):
             if not uri.startswith("file:"):
                 raise RuntimeError(f"the stand-in for Slicer fetches nothing from the net: {uri}")
             path = Path(slicer.app.temporaryPath) / file_name
             urllib.request.urlretrieve(uri, path)
+            _check(path, checksum)
             properties = {"name": node_name, **source.loadFileProperties}
             loaded.append(slicer.util.loadNodeFromFile(path, kind, properties))
         return loaded

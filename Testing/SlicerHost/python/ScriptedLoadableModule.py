@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import unittest
 from pathlib import Path
@@ -29,6 +30,9 @@ class ScriptedLoadableModule:
     def __init__(self, parent: Any) -> None:
         self.parent = parent
         self.moduleName = self.__class__.__name__
+        parent.title = ""
+        parent.categories, parent.dependencies, parent.contributors = [], [], []
+        parent.helpText = parent.acknowledgementText = ""
         slicer.selfTests[self.moduleName] = self.runTest
 
     def resourcePath(self, filename: str) -> str:
@@ -43,7 +47,7 @@ class ScriptedLoadableModule:
 
     def runTest(self, msec: int = 100, **kwargs: Any) -> None:
         """Runs the module's own test, its class ``<moduleName>Test``."""
-        module = __import__(self.moduleName)
+        module = importlib.import_module(self.__module__)
         test = getattr(module, f"{self.moduleName}Test")()
         test.messageDelay = msec
         test.runTest(**kwargs)
@@ -64,6 +68,9 @@ class ScriptedLoadableModuleWidget:
         else:
             self.parent = parent
         self.layout = self.parent.layout()
+        if parent is None:
+            self.setup()
+            self.parent.show()
         slicer.app.moduleManager().connect(
             "moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded
         )
@@ -106,8 +113,7 @@ class ScriptedLoadableModuleWidget:
     def onReloadAndTest(self, **kwargs: Any) -> None:
         with slicer.util.tryWithErrorDisplay("Reload and Test failed."):
             self.onReload()
-            module = __import__(self.moduleName)
-            getattr(module, f"{self.moduleName}Test")().runTest(**kwargs)
+            slicer.selfTests[self.moduleName](**kwargs)
 
     def _onModuleAboutToBeUnloaded(self, moduleName: str) -> None:
         if moduleName == self.moduleName:
@@ -121,7 +127,6 @@ class ScriptedLoadableModuleLogic:
     """What a module does, without its panel."""
 
     def __init__(self, parent: Any = None) -> None:
-        self.mrmlScene: Any = None
         self.moduleName = self.__class__.__name__.removesuffix("Logic")
         self.isSingletonParameterNode = True
 
@@ -129,41 +134,41 @@ class ScriptedLoadableModuleLogic:
         return str(_resources(self.moduleName) / filename)
 
     def createParameterNode(self) -> Any:
+        """A parameter node that is not in the scene yet."""
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
-        node.UnRegister(None)
+        node.UnRegister(None)  # Python holds it
         if self.isSingletonParameterNode:
             node.SetSingletonTag(self.moduleName)
-        node.SetModuleName(self.moduleName)
+        node.SetAttribute("ModuleName", self.moduleName)
         node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
-        return slicer.mrmlScene.AddNode(node)
+        return node
 
     def getAllParameterNodes(self) -> list[Any]:
         nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
-        return [node for node in nodes if node.GetModuleName() == self.moduleName]
+        return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
 
     def getParameterNode(self) -> Any:
-        """The module's parameter node, made if the scene has none."""
+        """The module's parameter node, made and added if the scene has none."""
         if self.isSingletonParameterNode:
             node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
         else:
             node = next(iter(self.getAllParameterNodes()), None)
-        return node or self.createParameterNode()
+        if node is None:
+            return slicer.mrmlScene.AddNode(self.createParameterNode())
+        node.SetAttribute("ModuleName", self.moduleName)  # which closing a scene may have removed
+        return node
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
     """A module's own test: Slicer's "Reload and Test" calls ``runTest``."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.messageDelay = 1000
+    messageDelay: int
 
     def delayDisplay(self, message: str, requestedDelay: int | None = None, msec: int | None = None) -> None:
-        """Shows a message for a moment, so that a person can follow the test."""
-        delay = requestedDelay if requestedDelay is not None else msec
-        slicer.util.delayDisplay(
-            message, self.messageDelay if delay is None else min(delay, self.messageDelay)
-        )
+        """Shows a message for ``msec``; ``messageDelay``, where it is set, overrules what the test asks for."""
+        delay = msec if msec is not None else requestedDelay
+        slicer.util.delayDisplay(message, getattr(self, "messageDelay", 100 if delay is None else delay))
 
     def runTest(self) -> None:
         """Runs the test; Slicer's does nothing either."""
-        logging.warning("No test is defined in ScriptedLoadableModuleTest")
+        logging.warning(f"No test is defined in {type(self).__name__}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+from pathlib import Path
 
 
 def tr(text: str) -> str:
@@ -10,11 +10,12 @@ def tr(text: str) -> str:
     return text
 
 
-def translate(context: str, text: str, disambiguation: str | None = None, n: int = -1) -> str:
+def translate(context: str, text: str) -> str:
     """The text in the user's language; the context names where it stands."""
     return text
 
 
 def getContext(sourceFile: str) -> str:
-    """The context that texts of a file have: its base name without the ending."""
-    return inspect.getmodulename(sourceFile) or ""
+    """The context that texts of a file have: its name without the ending, after that of its Python package."""
+    path = Path(sourceFile)
+    return f"{path.parent.name}.{path.stem}" if (path.parent / "__init__.py").is_file() else path.stem
