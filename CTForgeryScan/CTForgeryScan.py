@@ -80,7 +80,6 @@ def registerSampleData():
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="CTForgeryScan",
         sampleName=SAMPLE,
-        sampleDescription=_("Simulated chest CT with one forged nodule"),
         thumbnailFileName=resource("Icons/CTForgeryScan.png"),
         uris=path.as_uri(),
         fileNames=path.name,
@@ -316,6 +315,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self._showResult(None)
         self.initializeParameterNode()
         self.setupSection.refresh()
 

@@ -130,7 +130,7 @@ def _transformed(
 # --- The result's nodes --------------------------------------------------------------------------------------------
 
 
-def result_node(volume: Any) -> Any | None:
+def result_node(volume: Any) -> Any:
     """The text node that holds the result of a CT; None where it has none."""
     return volume.GetNodeReference(RESULT) if volume is not None else None
 
@@ -150,7 +150,7 @@ def is_heatmap(volume: Any) -> bool:
     return bool(volume.GetAttribute(HEATMAP) == "true")
 
 
-def node_of(volume: Any, role: str) -> Any | None:
+def node_of(volume: Any, role: str) -> Any:
     """The node of a CT's result that has a role (HEATMAP, …); None where there is none."""
     node = result_node(volume)
     return node.GetNodeReference(role) if node is not None else None
@@ -210,7 +210,7 @@ def _ensure(volume: Any, role: str, class_name: str, what: str) -> Any:
     node = node_of(volume, role)
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass(class_name, _name(volume, what))
-        volume.GetNodeReference(RESULT).SetNodeReferenceID(role, node.GetID())
+        result_node(volume).SetNodeReferenceID(role, node.GetID())
     if node.IsA("vtkMRMLDisplayableNode") and node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
     return node
@@ -315,7 +315,7 @@ def export_result(volume: Any, folder: Path) -> None:
     if result is None:
         raise ValueError(f"'{volume.GetName()}' has no result: scan it first.")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "result.json").write_text(volume.GetNodeReference(RESULT).GetText(), encoding="utf-8")
+    (folder / "result.json").write_text(result_node(volume).GetText(), encoding="utf-8")
     heatmap, segmentation = node_of(volume, HEATMAP), node_of(volume, SEGMENTATION)
     if heatmap is None or segmentation is None:
         return
@@ -427,7 +427,7 @@ def _fit(view: Any) -> None:
 # --- Jumping -------------------------------------------------------------------------------------------------------
 
 
-def jump_to(volume: Any, ras: Sequence[float]) -> None:
+def jump_to(volume: Any, ras: Sequence[float] | NDArray[np.float64]) -> None:
     """Move all views that show the CT to a place of its own RAS, on the middle of a slice, and mark it.
 
     Pan and zoom stay where the place is in sight. Where the CT is oblique or tilted, the views turn to its planes:

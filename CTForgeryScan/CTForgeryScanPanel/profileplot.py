@@ -91,7 +91,8 @@ class _EventFilter(qt.QObject):
     def eventFilter(self, watched, event):
         kind = event.type()
         if kind == qt.QEvent.MouseButtonPress:
-            self._plot.click(event.pos().x())
+            at = event.position() if hasattr(event, "position") else event.pos()  # Qt 6, Qt 5
+            self._plot.click(at.x())
         elif kind in (qt.QEvent.Resize, qt.QEvent.PaletteChange):
             self._plot.paint()
         return False
