@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo scan test lint format clean
+.PHONY: help venv demo scan gui test lint format clean
 
 PYTHON ?= python3
 OUT ?= results
@@ -51,6 +51,9 @@ demo: $(READY) ## scan the bundled sample, then a real untouched CT if it can be
 scan: $(READY) ## scan a CT of yours: make scan CT=path [OUT=results]
 	@test -n "$(CT)" || { echo "Say which CT: make scan CT=path [OUT=folder]" >&2; exit 2; }
 	$(BIN)/ctforgeryscan scan "$(CT)" -o "$(OUT)"
+
+gui: $(READY) ## open the module on the bundled sample, in a stand-in for 3D Slicer
+	PYTHONPATH=Testing $(BIN)/python -m SlicerHost --additional-module-paths CTForgeryScan --select CTForgeryScan --load $(SAMPLE)
 
 test: lint ## style, types and every test
 	$(BIN)/python -m pytest -q Testing/Python

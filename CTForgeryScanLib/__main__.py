@@ -1,4 +1,4 @@
-"""The command line: ``ctforgeryscan scan IN [IN …] -o OUT`` and ``ctforgeryscan models``."""
+"""The command line: ``ctforgeryscan scan IN [IN …] -o OUT``, ``ctforgeryscan models``, ``ctforgeryscan check``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from CTForgeryScanLib import __version__
-from CTForgeryScanLib.errors import CTForgeryScanError, InputError, ScanCancelled
+from CTForgeryScanLib.errors import CTForgeryScanError, InputError, OutputError, ScanCancelled
+from CTForgeryScanLib.process import end_with
 
 DONE, BAD_INPUT, SOME_FAILED, CANCELLED = 0, 2, 3, 130
 
@@ -47,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     # A service manager's stop is the user's Ctrl-C: clean up and say so.
     signal.signal(signal.SIGTERM, _interrupt)
+    if args.parent is not None:
+        end_with(args.parent)
     try:
         return int(args.run(args))
     except (KeyboardInterrupt, ScanCancelled):
@@ -60,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("ctforgeryscan", description=_DESCRIPTION, formatter_class=_Formatter)
     parser.add_argument("--version", action="version", version=f"ctforgeryscan {__version__}")
+    parser.add_argument("--parent", type=int, metavar="PID", help="end when the process PID has ended")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     scan = commands.add_parser(
@@ -92,6 +97,19 @@ def _parser() -> argparse.ArgumentParser:
         help="bar on stderr, JSON lines on stdout, or none (default: bar)",
     )
     scan.add_argument("--debug", action="store_true", help="show the traceback of errors")
+    callers = scan.add_argument_group("for programs that run this one")
+    callers.add_argument(
+        "--live",
+        type=Path,
+        metavar="FILE",
+        help="append each slice's heatmap as raw little-endian float32 [r, c] before its JSON line is printed",
+    )
+    callers.add_argument(
+        "--header",
+        type=Path,
+        metavar="FILE",
+        help="a DICOM file of the series that the input was made of: its header is judged with the input's voxels",
+    )
     scan.set_defaults(run=_scan)
 
     models = commands.add_parser(
@@ -101,6 +119,17 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=_Formatter,
     )
     models.set_defaults(run=_models, progress="none", debug=False)
+
+    check = commands.add_parser(
+        "check",
+        help="say what is installed",
+        description="Say which of the packages that a scan needs are installed, and which devices it can run on.",
+        formatter_class=_Formatter,
+    )
+    check.add_argument(
+        "--progress", choices=["json", "none"], default="none", help="a JSON line, or words (default: none)"
+    )
+    check.set_defaults(run=_check, debug=False)
     return parser
 
 
@@ -132,7 +161,7 @@ def _scan(args: argparse.Namespace) -> int:
     for source, folder in zip(args.inputs, _result_folders(args.inputs, args.output), strict=True):
         try:
             result = scan(
-                source,
+                source if args.header is None else _with_header(source, args.header),
                 model=model,
                 device=args.device,
                 precision=args.precision,
@@ -152,6 +181,14 @@ def _scan(args: argparse.Namespace) -> int:
     if failed == 0:
         return DONE
     return SOME_FAILED if failed < len(args.inputs) else BAD_INPUT
+
+
+def _with_header(source: str, header: Path) -> Any:
+    """The volume of a file, judged by the header of the DICOM series that it was made of."""
+    from CTForgeryScanLib.dicom import read_header
+    from CTForgeryScanLib.volume import load_volume
+
+    return replace(load_volume(source), header=read_header(header))
 
 
 def _result_folders(inputs: Sequence[str], output: Path) -> list[Path]:
@@ -186,7 +223,26 @@ def _models(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _check(args: argparse.Namespace) -> int:
+    from CTForgeryScanLib.environment import find_devices, find_packages
+
+    packages = find_packages()
+    missing = [found.package for found in packages if not found.good]
+    devices = [] if any(package.name == "torch" for package in missing) else find_devices()
+    if args.progress == "json":
+        _print_json({"event": "check", "missing": [p.name for p in missing], "devices": devices})
+    else:
+        for found in packages:
+            name, state = found.package.name, found.version or "not installed"
+            print(f"{name}: {state}{'' if found.good else f' (needed: {found.package.at_least} or newer)'}")
+        for device, description in devices:
+            print(f"device {device}: {description}")
+    return BAD_INPUT if missing else DONE
+
+
 def _show_progress(args: argparse.Namespace, source: str, progress: Any) -> None:
+    if args.live is not None:
+        _append(args.live, progress.heatmap)
     if args.progress == "json":
         _print_json(
             {
@@ -206,6 +262,16 @@ def _show_progress(args: argparse.Namespace, source: str, progress: Any) -> None
         bar = "#" * filled + "." * (30 - filled)
         line = f"\r[{bar}] {progress.done}/{progress.of} slices, {minutes}:{seconds:02d} left "
         print(line + end, end="", file=sys.stderr, flush=True)
+
+
+def _append(path: Path, heatmap: Any) -> None:
+    try:
+        with path.open("ab") as file:
+            file.write(heatmap.astype("<f4").tobytes())
+    except OSError as error:
+        raise OutputError(
+            f"'{path}' cannot be written ({error.strerror}): free space or give another --live."
+        ) from error
 
 
 def _show_result(args: argparse.Namespace, source: str, folder: Path, result: Any) -> None:

@@ -150,6 +150,14 @@ def read_file(path: Path) -> Stack:
     return _read_series([file], str(path))
 
 
+def read_header(path: Path) -> Header:
+    """What the header of one DICOM file says, voxels left unread. Raises InputError where it holds no image."""
+    file = _read_header(path) if path.is_file() else None
+    if file is None:
+        raise InputError(f"{path}: this is no DICOM file of an image; give one of the CT's slices.")
+    return file.header
+
+
 def looks_like_dicom(path: Path) -> bool:
     """Whether the file starts as DICOM does: the magic word, or (no preamble) an element of group 0008."""
     try:

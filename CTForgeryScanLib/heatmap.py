@@ -14,7 +14,7 @@ from torch import Tensor
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import DeviceError, ScanCancelled
 from CTForgeryScanLib.volume import Volume
-from CTForgeryScanLib.windows import CENTRE, STRIDE, WINDOW, body_mask, circle_mask, grid_shape
+from CTForgeryScanLib.windows import STRIDE, WINDOW, body_mask, circle_mask, grid_shape, heatmap_ijk_to_ras
 
 _SLICES_PER_PASS = {"cpu": 1, "mps": 4, "cuda": 16}
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -39,13 +39,6 @@ class Sweep:
     device: str
     precision: str
     notes: tuple[str, ...] = ()
-
-
-def heatmap_ijk_to_ras(ct_ijk_to_ras: NDArray[np.float64]) -> NDArray[np.float64]:
-    """IJK-to-RAS of the heatmap: the CT's · translate(15.5, 15.5, 0) · scale(4, 4, 1)."""
-    window_to_ijk = np.diag([STRIDE, STRIDE, 1.0, 1.0])
-    window_to_ijk[:2, 3] = CENTRE
-    return ct_ijk_to_ras @ window_to_ijk
 
 
 def choose_device(asked: str = "auto") -> torch.device:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import tempfile
@@ -14,9 +13,8 @@ from numpy.typing import NDArray
 
 from CTForgeryScanLib.cascade import ScanResult
 from CTForgeryScanLib.errors import OutputError
+from CTForgeryScanLib.formats import segment_fields, write_slices
 from CTForgeryScanLib.picture import draw
-
-_SEGMENT_COLOUR = "1 0.55 0.04"
 
 
 def write_results(result: ScanResult, folder: Path) -> None:
@@ -68,23 +66,20 @@ def _replace(part: Path, folder: Path) -> None:
 
 
 def _write_files(result: ScanResult, folder: Path) -> None:
-    text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    fields = result.to_dict()
+    text = json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     if result.heatmap is None or result.labels is None:
         return
-    _write_slices(result, folder / "slices.csv")
+    write_slices(fields["slices"], folder / "slices.csv")
     _write_nrrd(result.heatmap.p, result.heatmap.ijk_to_ras, folder / "heatmap.nrrd", {})
-    _write_nrrd(result.labels, result.heatmap.ijk_to_ras, folder / "regions.seg.nrrd", _segments(result))
+    _write_nrrd(
+        result.labels,
+        result.heatmap.ijk_to_ras,
+        folder / "regions.seg.nrrd",
+        segment_fields(fields["regions"]),
+    )
     draw(result).save(folder / "picture.png")
-
-
-def _write_slices(result: ScanResult, path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["k", "probability", "flagged", "peak_score", "peak_i", "peak_j"])
-        for s in result.slices:
-            i, j = s.peak_ij or ("", "")
-            writer.writerow([s.k, f"{s.probability:.6f}", int(s.flagged), f"{s.peak_score:.6f}", i, j])
 
 
 def _write_nrrd(
@@ -103,17 +98,3 @@ def _write_nrrd(
     for key, value in fields.items():
         image.SetMetaData(key, value)
     sitk.WriteImage(image, str(path), useCompression=True)
-
-
-def _segments(result: ScanResult) -> dict[str, str]:
-    """The header fields by which Slicer reads a label volume as a segmentation, one segment a region."""
-    fields: dict[str, str] = {}
-    for n, region in enumerate(result.regions):
-        fields |= {
-            f"Segment{n}_ID": f"TamperedRegion_{region.id}",
-            f"Segment{n}_Name": f"Tampered region {region.id}",
-            f"Segment{n}_LabelValue": str(region.id),
-            f"Segment{n}_Layer": "0",
-            f"Segment{n}_Color": _SEGMENT_COLOUR,
-        }
-    return fields

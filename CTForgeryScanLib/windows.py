@@ -39,6 +39,13 @@ def centres(rows: int, columns: int) -> tuple[NDArray[np.float64], NDArray[np.fl
     return STRIDE * np.arange(r, dtype=np.float64) + CENTRE, STRIDE * np.arange(c, dtype=np.float64) + CENTRE
 
 
+def heatmap_ijk_to_ras(ct_ijk_to_ras: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IJK-to-RAS of the heatmap: the CT's · translate(15.5, 15.5, 0) · scale(4, 4, 1)."""
+    window_to_ijk = np.diag([STRIDE, STRIDE, 1.0, 1.0])
+    window_to_ijk[:2, 3] = CENTRE
+    return ct_ijk_to_ras @ window_to_ijk
+
+
 def circle_mask(rows: int, columns: int) -> NDArray[np.bool_]:
     """Windows, bool [r, c], whose centre lies on or inside the inscribed circle (Eq. 6–7).
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.heatmap import Heatmap, Sweeper, heatmap_ijk_to_ras
+from CTForgeryScanLib.heatmap import Heatmap, Sweeper
 from CTForgeryScanLib.regions import RegionRule, find_regions
 from CTForgeryScanLib.volume import Volume, load_volume
-from CTForgeryScanLib.windows import CENTRE, STRIDE
+from CTForgeryScanLib.windows import CENTRE, STRIDE, heatmap_ijk_to_ras
 from training.config import read_config
 from training.crops import lung_mask
 from training.evaluate import SITE_PX, read_judges

@@ -16,8 +16,9 @@ from safetensors.torch import load_file as load_tensors
 
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.heatmap import Heatmap, Sweeper, heatmap_ijk_to_ras
+from CTForgeryScanLib.heatmap import Heatmap, Sweeper
 from CTForgeryScanLib.volume import Volume
+from CTForgeryScanLib.windows import heatmap_ijk_to_ras
 from training.data import Slice
 
 FOLDS = 5

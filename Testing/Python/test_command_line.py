@@ -110,6 +110,19 @@ class CommandLine(unittest.TestCase):
         self.assertGreater(events[3]["peak"], 0.9)
         self.assertEqual((events[-1]["event"], events[-1]["verdict"]), ("result", "suspicious"))
 
+    def test_the_header_of_another_file_is_judged(self) -> None:
+        """What a program hands over as NRRD is still refused for the compression of the DICOM it came from."""
+        lossy = phantoms.save_series(self.folder / "lossy", phantoms.chest(1, 96), LossyImageCompression="01")
+        status, out, _ = self.scan(self.clean, "-o", self.out, "--header", lossy[0])
+        self.assertEqual(status, 0)
+        self.assertIn("Not assessable", out)
+        result = json.loads((self.out / "clean" / "result.json").read_text())
+        self.assertEqual(result["input"]["series_uid"], phantoms.SERIES_UID)
+        self.assertEqual(result["input"]["shape"], [10, 192, 192])
+        shutil.rmtree(self.out)
+        self.assert_refused([self.clean, "--header", self.clean], "clean.nrrd", "no DICOM")
+        self.assert_refused([self.clean, "--live", self.folder / "no" / "live"], "live")
+
     def test_scanning_again_replaces_the_result(self) -> None:
         for _ in range(2):
             self.assertEqual(self.scan(self.clean, "-o", self.out)[0], 0)

@@ -16,12 +16,11 @@ from CTForgeryScanLib.heatmap import (
     Sweeper,
     choose_device,
     choose_precision,
-    heatmap_ijk_to_ras,
     is_out_of_memory,
     sweep_volume,
 )
 from CTForgeryScanLib.volume import load_volume
-from CTForgeryScanLib.windows import body_mask, circle_mask
+from CTForgeryScanLib.windows import body_mask, circle_mask, heatmap_ijk_to_ras
 from small_models import bright_detector
 from test_detector import random_detector
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -40,6 +41,31 @@ class CMakeListsTest(unittest.TestCase):
 
     def test_every_resource_is_listed_once(self) -> None:
         self.assertEqual(self.listed("Resources"), files_under("Resources", "*"))
+
+    def test_every_file_of_the_module_is_listed_once(self) -> None:
+        text = (ROOT / "CTForgeryScan" / "CMakeLists.txt").read_text(encoding="utf-8")
+        listed = [f"CTForgeryScan/{path}" for path in re.findall(r"^\s+(\S+\.py)$", text, re.MULTILINE)]
+        self.assertEqual(listed, files_under("CTForgeryScan", "*.py"))
+        self.assertFalse((ROOT / "CTForgeryScan" / "__init__.py").exists(), "Slicer would not see the module")
+        self.assertFalse((ROOT / "CTForgeryScan" / "CTForgeryScan.py").read_bytes().startswith(b"#!"))
+
+    def test_the_folders_that_are_added_have_a_list_and_the_tests_exist(self) -> None:
+        for folder in ("", "Testing"):
+            text = (ROOT / folder / "CMakeLists.txt").read_text(encoding="utf-8")
+            for added in re.findall(r"add_subdirectory\((\S+)\)", text):
+                self.assertTrue((ROOT / folder / added / "CMakeLists.txt").is_file(), added)
+        text = (ROOT / "Testing" / "Python" / "CMakeLists.txt").read_text(encoding="utf-8")
+        for script in re.findall(r"SCRIPT (\S+)\)", text):
+            self.assertTrue((ROOT / "Testing" / "Python" / script).is_file(), script)
+
+    def test_the_index_entry_agrees_with_the_extension(self) -> None:
+        text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+        entry = json.loads((ROOT / "CTForgeryScan.json").read_text(encoding="utf-8"))
+        self.assertIn(f'set(EXTENSION_CATEGORY "{entry["category"]}")', text)
+        self.assertIn(f'set(EXTENSION_DEPENDS "{" ".join(entry["build_dependencies"])}")', text)
+        self.assertIn(entry["scm_url"].removesuffix(".git"), text)
+        for url in re.findall(r"https://raw\S+?/main/([^\s\"]+)", text):
+            self.assertTrue((ROOT / url).is_file(), url)
 
 
 class VersionTest(unittest.TestCase):

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from CTForgeryScanLib.glcm import LEVELS, cooccurrence
-from CTForgeryScanLib.heatmap import Heatmap, heatmap_ijk_to_ras
+from CTForgeryScanLib.heatmap import Heatmap
 from CTForgeryScanLib.regions import FoundRegions, RegionRule, find_regions
 from CTForgeryScanLib.volume import Volume
+from CTForgeryScanLib.windows import heatmap_ijk_to_ras
 
 
 def algorithm_1(heatmap: NDArray[np.float32]) -> NDArray[np.int64]:

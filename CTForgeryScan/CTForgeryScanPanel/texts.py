@@ -1,0 +1,134 @@
+"""The words of the panel: so they can be translated, and every place says the same."""
+
+from dataclasses import dataclass
+
+from slicer.i18n import tr as _
+
+from CTForgeryScanPanel.scanjob import ScanState
+
+DISCLAIMER = _(
+    "Research software for integrity triage: not a diagnosis, and no proof that a scan is untouched."
+)
+
+REASONS = {
+    "lossy": _("lossy compression"),
+    "processed": _("processed after reconstruction"),
+    "not_ct": _("not a CT"),
+    "not_axial": _("slices are not axial"),
+    "constant": _("all voxels are equal"),
+    "eight_bit": _("8-bit values"),
+    "no_air": _("no air or lung"),
+    "no_lung": _("no lung"),
+    "histogram_gaps": _("rescaled values"),
+    "no_noise": _("no noise"),
+    "smoothed": _("smoothed"),
+    "resampled": _("resampled"),
+}
+"""Why a CT cannot be assessed, in two words; the result has the sentence."""
+
+
+@dataclass(frozen=True)
+class StateLook:
+    """How the panel looks in a state: its words, the button's, and which widgets can be used."""
+
+    words: str
+    button: str
+    buttonEnabled: bool
+    inputsEnabled: bool
+    progressVisible: bool
+
+
+STATES = {
+    ScanState.IDLE: StateLook(_("Ready."), _("Scan"), True, True, False),
+    ScanState.STARTING: StateLook(
+        _("Handing the CT over and loading the model…"), _("Cancel"), True, False, True
+    ),
+    ScanState.SCANNING: StateLook(_("Scanning…"), _("Cancel"), True, False, True),
+    ScanState.IMPORTING: StateLook(_("Importing the result…"), _("Cancel"), False, False, True),
+    ScanState.CANCELLING: StateLook(_("Cancelling…"), _("Cancelling…"), False, False, True),
+    ScanState.FAILED: StateLook(_("The scan failed."), _("Scan"), True, True, False),
+}
+
+
+def progressText(job):
+    """What the progress bar says: "12 of 26 slices, 0:05 left"."""
+    if job.secondsLeft is None:
+        return _("starting")
+    minutes, seconds = divmod(round(job.secondsLeft), 60)
+    return _("{done} of {of} slices, {minutes}:{seconds:02d} left").format(
+        done=job.done, of=job.of, minutes=minutes, seconds=seconds
+    )
+
+
+def verdictText(result):
+    """The verdict in a few words: "Suspicious: 2 regions", "Not assessable: lossy compression"."""
+    if result["verdict"] == "no_tampering_found":
+        return _("No tampering found")
+    if result["verdict"] == "not_assessable":
+        why = [REASONS.get(r["code"], r["code"]) for r in result["reasons"] if r["severity"] == "refuse"]
+        return _("Not assessable: {why}").format(why=", ".join(why))
+    count = len(result["regions"])
+    if count == 0:
+        return _("Suspicious")
+    return _("Suspicious: 1 region") if count == 1 else _("Suspicious: {count} regions").format(count=count)
+
+
+def notes(result):
+    """Sentences that speak against trusting the scan, or that say how it went."""
+    return [
+        *(reason["text"] for reason in result["reasons"]),
+        *result["input"]["notes"],
+        *result["provenance"]["notes"],
+    ]
+
+
+def centreText(region):
+    return ", ".join(f"{x:.1f}" for x in region["center_ras"])
+
+
+def sizeText(region):
+    return " × ".join(f"{mm:.0f}" for mm in region["extent_mm"])
+
+
+def slicesText(region):
+    return "{}–{}".format(*region["slices"])
+
+
+def regionText(region):
+    """A region in one line."""
+    text = _("Region {id}: score {score:.2f}, slices {slices}, centre (RAS, mm) {centre}, size {size} mm")
+    return text.format(
+        id=region["id"],
+        score=region["score"],
+        slices=slicesText(region),
+        centre=centreText(region),
+        size=sizeText(region),
+    )
+
+
+def summary(name, result):
+    """The result as text, to be pasted into a report or a mail."""
+    made = result["provenance"]
+    lines = [f"{name}: {verdictText(result)}", *notes(result), *(e["text"] for e in found(result))]
+    flagged = sum(s["flagged"] for s in result["slices"])
+    if result["slices"]:
+        lines.append(
+            _("{flagged} of {all} slices flagged").format(flagged=flagged, all=len(result["slices"]))
+        )
+    lines += map(regionText, result["regions"])
+    lines += [
+        _("CTForgeryScan {version}, model {model} ({hash}), {device}").format(
+            version=made["version"],
+            model=made["model"],
+            hash=made["model_sha256"]["detector.safetensors"][:12],
+            device=made["device"],
+        ),
+        _("SHA-256 of the CT: {hash}").format(hash=made["input_sha256"]),
+        DISCLAIMER,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def found(result):
+    """The evidence tests that found something."""
+    return [evidence for evidence in result["evidence"] if evidence["found"]]

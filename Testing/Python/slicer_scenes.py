@@ -1,0 +1,97 @@
+"""What the tests of the Slicer module share: a CT with one bright site, its scan, and both in a scene."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import CTForgeryScanLib
+import phantoms
+from CTForgeryScanLib.cascade import ScanResult
+from CTForgeryScanLib.models import Model, load_model
+from small_models import write_model
+from support import ROOT
+
+MODULE = ROOT / "CTForgeryScan" / "CTForgeryScan.py"
+SAMPLE = ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
+
+SITE = (106.0, 130.0, 5.0)
+"""Centre (i, j, k) of the bright site."""
+
+
+@functools.cache
+def model_folder() -> Path:
+    """A small model, made once."""
+    return write_model(Path(_scratch().name) / "small model ä")
+
+
+@functools.cache
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def _model() -> Model:
+    return load_model(model_folder())
+
+
+@functools.cache
+def marked_ct(slices: int = 12) -> NDArray[np.int16]:
+    """A phantom [k, j, i] that is bright in slices 2 to 8 around SITE."""
+    hu = phantoms.chest(slices=slices, size=192)
+    hu[2:9, 124:137, 100:113] = 1000
+    return hu
+
+
+def add_ct(
+    hu: NDArray[Any] | None = None, matrix: NDArray[np.float64] | None = None, name: str = "CT"
+) -> Any:
+    """A volume node of a phantom."""
+    import slicer
+
+    ijk_to_ras = slicer.util.vtkMatrixFromArray(phantoms.geometry() if matrix is None else matrix)
+    return slicer.util.addVolumeFromArray(marked_ct() if hu is None else hu, ijkToRAS=ijk_to_ras, name=name)
+
+
+def scan_into_scene(volume: Any, **changes: Any) -> dict[str, Any]:
+    """Scan a volume node with the small model, in this process, and store the result as the panel does.
+
+    ``changes`` are fields of the result that a test wants otherwise.
+    """
+    import slicer
+
+    from CTForgeryScanLib import scene
+
+    hu = slicer.util.arrayFromVolume(volume)
+    found = _scan(hu.tobytes(), hu.shape)
+    result = found.to_dict() | changes
+    for region in result["regions"]:
+        region["center_ras"] = (scene.ijk_to_ras(volume) @ [*region["center_ijk"], 1])[:3].tolist()
+    text = json.dumps(result)
+    heatmap = None if found.heatmap is None else found.heatmap.p
+    return scene.store_result(volume, text, heatmap, found.labels)
+
+
+@functools.cache
+def _scan(hu: bytes, shape: tuple[int, ...]) -> ScanResult:
+    """Each phantom is scanned once, wherever it lies: only positions in RAS depend on that."""
+    source = (np.frombuffer(hu, np.int16).reshape(shape), phantoms.geometry())
+    return CTForgeryScanLib.scan(source, model=_model(), device="cpu")
+
+
+def oblique(matrix: NDArray[np.float64], *degrees: float) -> NDArray[np.float64]:
+    """A geometry turned about R, A and S."""
+    turned = matrix
+    for axis, angle in enumerate(np.radians(degrees)):
+        turn = np.eye(4)
+        i, j = ((1, 2), (2, 0), (0, 1))[axis]
+        turn[i, i] = turn[j, j] = np.cos(angle)
+        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
+        turned = turn @ turned
+    return turned

@@ -1,0 +1,373 @@
+"""Scanning in Slicer with the real worker: the panel's states, the growing heatmap, and every way a scan can end."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import SimpleITK as sitk
+
+import phantoms
+from CTForgeryScanLib.__main__ import main
+from CTForgeryScanLib.environment import Found, Package
+from CTForgeryScanLib.process import process_lives
+from slicer_scenes import MODULE, SAMPLE, add_ct, marked_ct, model_folder
+from SlicerHost.testcase import HostTestCase
+from support import ROOT
+
+EXAMPLE = ROOT / "Resources" / "Examples" / "CTForgeryScan_batch.py"
+
+
+class ScanCase(HostTestCase):
+    module = MODULE
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.logic = self.widget.logic
+        self.ui = self.widget.ui
+        self.addCleanup(self.logic.cleanup)
+
+    def select(self, volume: Any) -> Any:
+        """Select a CT and the small model in the panel."""
+        node = self.logic.getParameterNode()
+        node.inputVolume, node.model, node.device = volume, str(model_folder()), "cpu"
+        return node
+
+    def start(self) -> Any:
+        from SlicerHost import hands
+
+        hands.click(self.ui.scanButton)
+        return self.logic.job
+
+    def wait_for_slices(self, count: int = 1) -> Any:
+        from SlicerHost import hands
+
+        job = self.logic.job
+        hands.wait_until(lambda: job.done >= count or not job.isRunning, 60)
+        self.assertIsNone(job.error)
+        return job
+
+    def wait(self) -> Any:
+        from SlicerHost import hands
+
+        hands.wait_until(lambda: not self.logic.job.isRunning, 60)
+        return self.logic.job
+
+
+class Panel(ScanCase):
+    def test_a_scan_goes_through_its_states_and_the_heatmap_grows(self) -> None:
+        import slicer
+        from CTForgeryScanPanel.scanjob import ScanState
+
+        from CTForgeryScanLib import scene
+
+        volume = add_ct(marked_ct(100))
+        self.select(volume)
+        looks: dict[ScanState, tuple[str, bool, bool, bool, str]] = {}
+        grown: list[int] = []
+        update = self.widget.updateState
+
+        def record() -> None:
+            update()
+            job, ui = self.logic.job, self.ui
+            looks[job.state] = (
+                ui.scanButton.text,
+                ui.scanButton.enabled,
+                ui.inputSelector.enabled,
+                not ui.progressBar.isHidden(),
+                ui.statusLabel.text,
+            )
+            if job.state is ScanState.SCANNING and job.liveHeatmap is not None and len(grown) < 3:
+                p = slicer.util.arrayFromVolume(job.liveHeatmap)
+                self.assertFalse(p[job.done :].any(), "nothing is shown before it is computed")
+                grown.append(job.done)
+                view = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+                self.assertEqual(view.GetForegroundVolumeID(), job.liveHeatmap.GetID())
+                self.assertFalse(job.liveHeatmap.GetSaveWithScene())
+
+        with mock.patch.object(self.widget, "updateState", record):
+            job = self.start()
+            partial = self.wait_for_slices(8)
+            partial_map = slicer.util.arrayFromVolume(partial.liveHeatmap)[:8].copy()
+            self.wait()
+        self.assertIsNone(job.error)
+        self.assertEqual(
+            list(looks), [ScanState.STARTING, ScanState.SCANNING, ScanState.IMPORTING, ScanState.IDLE]
+        )
+        self.assertEqual(looks[ScanState.STARTING][:4], ("Cancel", True, False, True))
+        self.assertEqual(looks[ScanState.SCANNING][:4], ("Cancel", True, False, True))
+        self.assertEqual(looks[ScanState.IMPORTING][:4], ("Cancel", False, False, True))
+        self.assertEqual(looks[ScanState.IDLE][:4], ("Scan", True, True, False))
+        self.assertIn("Scanned in", looks[ScanState.IDLE][4])
+        self.assertEqual(grown, sorted(grown))
+        whole = slicer.util.arrayFromVolume(scene.node_of(volume, scene.HEATMAP))
+        np.testing.assert_array_equal(partial_map, whole[:8])
+        self.assertEqual(self.ui.verdictLabel.text, "Suspicious: 1 region")
+        self.assertEqual(scene.slice_in_view(volume), 5, "the first region is shown at once")
+        self.assertIsNone(slicer.mrmlScene.GetFirstNodeByName("CT heatmap (scanning)"))
+
+    def test_every_state_has_its_look(self) -> None:
+        from CTForgeryScanPanel import texts
+        from CTForgeryScanPanel.scanjob import RUNNING, ScanState
+
+        self.assertEqual(set(texts.STATES), set(ScanState))
+        for state, look in texts.STATES.items():
+            self.assertTrue(look.words)
+            self.assertEqual(look.progressVisible, state in RUNNING)
+            self.assertEqual(look.inputsEnabled, state not in RUNNING)
+
+    def test_cancel_ends_the_worker_keeps_the_earlier_result_and_lets_scan_again(self) -> None:
+        import slicer
+        from CTForgeryScanPanel.scanjob import ScanState
+
+        from CTForgeryScanLib import scene
+        from slicer_scenes import scan_into_scene
+        from SlicerHost import hands
+
+        volume = add_ct(marked_ct(100))
+        earlier = scan_into_scene(volume)
+        self.select(volume)
+        job = self.start()
+        self.wait_for_slices()
+        pid, folder = job._worker.pid, job._folder
+        asked = time.monotonic()
+        hands.click(self.ui.scanButton)
+        self.assertIs(job.state, ScanState.CANCELLING)
+        self.assertEqual(self.ui.statusLabel.text, "Cancelling…")
+        self.wait()
+        self.assertLess(time.monotonic() - asked, 2)
+        self.assertFalse(process_lives(pid))
+        self.assertFalse(folder.exists())
+        self.assertEqual(scene.read_result(volume), earlier)
+        view = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
+        self.assertEqual(view.GetForegroundVolumeID(), scene.node_of(volume, scene.HEATMAP).GetID())
+        self.start()
+        self.wait_for_slices()
+        # Closing the scene meanwhile ends it too, and leaves the panel as new.
+        pid = self.logic.job._worker.pid
+        slicer.mrmlScene.Clear()
+        self.assertFalse(process_lives(pid))
+        hands.process_events()
+        self.assertFalse(self.logic.job.isRunning)
+        self.assertIn("Load a CT", self.ui.statusLabel.text)
+
+    @unittest.skipIf(os.name == "nt", "Windows has no SIGKILL")
+    def test_a_killed_worker_is_told_with_the_log(self) -> None:
+        from CTForgeryScanPanel.scanjob import ScanState
+
+        self.select(add_ct(marked_ct(400)))
+        job = self.start()
+        self.wait_for_slices()
+        os.killpg(job._worker.pid, signal.SIGKILL)
+        self.wait()
+        self.assertIs(job.state, ScanState.FAILED)
+        self.assertIn("ended unexpectedly", self.ui.statusLabel.text)
+        self.assertIn(str(job._worker.log), self.ui.statusLabel.text)
+        self.assertTrue(job._worker.log.is_file())
+        self.assertFalse((job._folder / "ct.nrrd").exists(), "no CT stays on the disk")
+        self.assertTrue(self.ui.scanButton.enabled)
+        shutil.rmtree(job._folder)
+
+    def test_a_ct_that_is_removed_meanwhile_ends_the_scan(self) -> None:
+        import slicer
+
+        volume = add_ct(marked_ct(400))
+        self.select(volume)
+        job = self.start()
+        self.wait_for_slices()
+        slicer.mrmlScene.RemoveNode(volume)
+        self.wait()
+        self.assertIsNone(job.result)
+        self.assertFalse(process_lives(job._worker.pid))
+
+    def test_one_slice_and_a_range(self) -> None:
+        from CTForgeryScanLib import scene
+        from SlicerHost import hands
+
+        volume = add_ct()
+        node = self.select(volume)
+        hands.click(self.ui.advancedSection)
+        self.assertEqual((self.ui.firstSliceSpinBox.value, self.ui.lastSliceSpinBox.value), (0, 11))
+        self.ui.lastSliceSpinBox.setValue(3)
+        self.assertEqual(self.widget._slices(), (0, 4))
+        hands.click(self.ui.allSlicesButton)
+        self.assertIsNone(self.widget._slices())
+        scene.show(volume, None, opacity=0, threshold=0)
+        scene.jump_to(volume, (scene.ijk_to_ras(volume) @ [90, 90, 4, 1])[:3])
+        hands.click(self.ui.visibleSliceCheckBox)
+        self.assertTrue(node.visibleSliceOnly)
+        self.start()
+        job = self.wait()
+        self.assertEqual([s["k"] for s in job.result["slices"]], [4])
+        self.assertEqual(self.ui.verdictLabel.text, "Suspicious")
+        heatmap = scene.node_of(volume, scene.HEATMAP)
+        np.testing.assert_allclose(
+            scene.ijk_to_ras(heatmap) @ [0, 0, 0, 1], scene.ijk_to_ras(volume) @ [15.5, 15.5, 4, 1]
+        )
+
+
+class Refusals(ScanCase):
+    def test_what_is_missing_is_said_and_installed_only_after_asking(self) -> None:
+        import slicer.packaging
+
+        from SlicerHost import hands
+
+        self.select(add_ct())
+        absent = [Found(Package("scikit-image", "skimage", "0.22"), None, False)]
+        with mock.patch("CTForgeryScanPanel.setupsection.find_packages", return_value=absent):
+            self.widget.setupSection.refresh()
+            self.assertFalse(self.ui.setupSection.collapsed)
+            self.assertIn("scikit-image is not installed", self.ui.setupLabel.text)
+            self.assertFalse(self.ui.scanButton.enabled)
+            self.assertIn("see Setup", self.ui.statusLabel.text)
+            with mock.patch.object(slicer.packaging, "pip_ensure") as ensure:
+                with hands.answering("Cancel") as questions:
+                    hands.click(self.ui.installButton)
+                self.assertIn("scikit-image", questions[0])
+                ensure.assert_not_called()
+                with hands.answering("OK"):
+                    hands.click(self.ui.installButton)
+                self.assertEqual(ensure.call_args.args[0], ["scikit-image>=0.22"])
+        self.widget.setupSection.refresh()
+        self.assertTrue(self.ui.setupSection.collapsed)
+        self.assertTrue(self.ui.scanButton.enabled)
+        with (
+            mock.patch("CTForgeryScanLib.environment.find_packages", return_value=absent),
+            self.assertRaisesRegex(RuntimeError, "scikit-image"),
+        ):
+            self.logic.scan(add_ct())
+
+    def test_the_devices_are_asked_for_in_the_background(self) -> None:
+        from SlicerHost import hands
+
+        hands.click(self.ui.setupSection)
+        self.assertIn("Model ctgan-v1 is whole", self.ui.setupLabel.text)
+        hands.click(self.ui.checkButton)
+        self.assertIn("looking", self.ui.setupLabel.text)
+        hands.wait_until(lambda: "processor cores" in self.ui.setupLabel.text, 60)
+
+    def test_a_bad_model_is_refused_in_words(self) -> None:
+        from SlicerHost import hands
+
+        node = self.select(add_ct())
+        node.model = "no such model"
+        hands.click(self.ui.scanButton)
+        self.assertIn("There is no model 'no such model'", self.ui.statusLabel.text)
+        with tempfile.TemporaryDirectory() as folder:
+            bad = Path(folder, "bad")
+            shutil.copytree(model_folder(), bad)
+            (bad / "detector.safetensors").write_bytes(b"damaged")
+            with self.assertRaisesRegex(ValueError, "SHA-256"):
+                self.logic.scan(node.inputVolume, model=str(bad))
+            with self.assertRaisesRegex(ValueError, "operating point"):
+                self.logic.scan(node.inputVolume, model=str(model_folder()), operatingPoint="none such")
+
+    def test_no_ct_and_no_second_scan_at_once(self) -> None:
+        import slicer
+
+        with self.assertRaisesRegex(ValueError, "no CT"):
+            self.logic.scan(None)
+        with self.assertRaisesRegex(ValueError, "no CT"):
+            self.logic.scan(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode"))
+        self.select(add_ct())
+        self.start()
+        with self.assertRaisesRegex(RuntimeError, "running"):
+            self.logic.scan(add_ct())
+        self.logic.abort()
+
+
+class Doors(ScanCase):
+    """The bundled sample through every door, and the self-test of the module."""
+
+    def test_the_panels_logic_and_the_command_line_give_the_same_numbers(self) -> None:
+        import slicer
+
+        from CTForgeryScanLib import scene
+
+        volume = slicer.util.loadVolume(str(SAMPLE))
+        result = self.logic.scan(volume, device="cpu")
+        with tempfile.TemporaryDirectory() as out:
+            command = ["scan", str(SAMPLE), "-o", out, "--device", "cpu", "--progress", "none"]
+            self.assertEqual(main(command), 0)
+            written = Path(out) / SAMPLE.stem
+            expected = json.loads((written / "result.json").read_text(encoding="utf-8"))
+            heatmap = sitk.GetArrayFromImage(sitk.ReadImage(str(written / "heatmap.nrrd")))
+            exported = Path(out) / "exported"
+            self.logic.exportResult(volume, exported)
+            self.assertEqual({p.name for p in exported.iterdir()}, {p.name for p in written.iterdir()})
+            self.assertEqual((exported / "slices.csv").read_bytes(), (written / "slices.csv").read_bytes())
+        self.assertEqual(result["input"].pop("path"), "CTForgeryScanSample")
+        del expected["input"]["path"]
+        for one in (result, expected):
+            del one["provenance"]["seconds"]
+        self.assert_same(result, expected)
+        in_scene = slicer.util.arrayFromVolume(scene.node_of(volume, scene.HEATMAP))
+        np.testing.assert_array_equal(in_scene, heatmap)
+
+    def assert_same(self, one: Any, other: Any, path: str = "") -> None:
+        """Equal but for the last digits of geometry, which pass through Slicer's matrices."""
+        if isinstance(other, dict):
+            self.assertEqual(set(one), set(other), path)
+            for key in other:
+                self.assert_same(one[key], other[key], f"{path}.{key}")
+        elif isinstance(other, list):
+            self.assertEqual(len(one), len(other), path)
+            for n, pair in enumerate(zip(one, other, strict=True)):
+                self.assert_same(*pair, f"{path}[{n}]")
+        elif isinstance(other, float):
+            self.assertAlmostEqual(one, other, places=9, msg=path)
+        else:
+            self.assertEqual(one, other, path)
+
+    def test_the_module_tests_itself(self) -> None:
+        test = importlib.import_module("CTForgeryScan").CTForgeryScanTest()
+        test.messageDelay = 0
+        test.runTest()
+
+    def test_the_sample_is_offered_in_sample_data(self) -> None:
+        import SampleData
+
+        volume = SampleData.downloadSample("CTForgeryScanSample")
+        self.assertEqual(volume.GetName(), "CTForgeryScanSample")
+        self.assertEqual(volume.GetImageData().GetDimensions()[2], 26)
+
+
+class NoMainWindow(HostTestCase):
+    def test_the_batch_example_runs_without_a_window_and_without_torch(self) -> None:
+        """The documented command; the process that stands for Slicer never imports torch."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "ein CT ü.nrrd")
+            sitk.WriteImage(sitk.GetImageFromArray(phantoms.chest(slices=6, size=128)), str(source))
+            code = (
+                f"import sys, runpy; sys.argv = ['', {str(source)!r}, {folder!r}, '--model', {str(model_folder())!r}]; "
+                f"runpy.run_path({str(EXAMPLE)!r}, run_name='__main__'); assert 'torch' not in sys.modules"
+            )
+            command = [sys.executable, "-m", "SlicerHost", "--no-main-window", "--exit-after-startup"]
+            command += ["--additional-module-paths", str(MODULE.parent), "--python-code", code]
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT / "Testing")},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertIn("No tampering found", done.stdout)
+            self.assertTrue(Path(folder, "ein CT ü", "result.json").is_file())
+
+
+if __name__ == "__main__":
+    unittest.main()
