@@ -136,6 +136,11 @@ def measure_noise(volume: Volume) -> NoiseStatistics:
     return NoiseStatistics(_sharpness(tiles, spacing), periodicity, len(tiles), noise)
 
 
+def grey_level_gaps(volume: Volume) -> float:
+    """Share of the grey levels of tissue that no voxel of evenly spread slices has; 0 where too few to say."""
+    return _gap_fraction(_sample(volume))
+
+
 # --- What the header and geometry say ------------------------------------------------------------------------------
 
 
