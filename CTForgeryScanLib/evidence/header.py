@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from CTForgeryScanLib.assessable import GAPS_WARN, grey_level_gaps
+from CTForgeryScanLib.assessable import GAPS_WARN
 from CTForgeryScanLib.evidence.finding import Evidence, not_applicable, nothing_found
+from CTForgeryScanLib.processing import grey_level_gaps
 from CTForgeryScanLib.volume import FileFacts, Volume
 
 LOCATION_MM = 0.5
