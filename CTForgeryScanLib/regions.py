@@ -13,6 +13,9 @@ from CTForgeryScanLib.heatmap import Heatmap
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 
+CASCADE = "cascade"
+"""Source of a region that the cascade found; any other is the name of an evidence test."""
+
 PAPER_RUN = (9, 10)
 """The paper's rule: at least 9 of 10 consecutive slices."""
 
@@ -49,7 +52,8 @@ class Region:
     id: int
     source: str
     score: float
-    """Highest p(forged) that n of m consecutive slices of the region reach, in 0…1."""
+    """In 0…1. Of the cascade: the highest p(forged) that n of m consecutive slices of the region reach. Of an evidence
+    test: 1 − the probability that an untouched scan shows as much."""
     center_ijk: tuple[float, float, float]
     center_ras: tuple[float, float, float]
     extent_ijk: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -169,7 +173,7 @@ def _describe(
     n, m = PAPER_RUN
     return Region(
         id=number,
-        source="cascade",
+        source=CASCADE,
         score=score,
         center_ijk=center,
         center_ras=volume.ijk_to_ras_point(center),

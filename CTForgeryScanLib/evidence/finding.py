@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -42,6 +45,42 @@ def not_applicable(test: str, reason: str) -> Evidence:
     return Evidence(test, False, reason, False, None, None, None, None, reason)
 
 
-def nothing_found(test: str, text: str, score: float | None = None, threshold: float | None = None) -> Evidence:
+def nothing_found(
+    test: str, text: str, score: float | None = None, threshold: float | None = None
+) -> Evidence:
     """A test that was made and found nothing."""
     return Evidence(test, True, None, False, score, threshold, None, None, text)
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """Two places of a scan that a picture shows side by side: values int16 and whitened noise float32, each [j, i]."""
+
+    site_ijk: tuple[int, int, int]
+    source_ijk: tuple[int, int, int]
+    site_hu: NDArray[np.int16]
+    source_hu: NDArray[np.int16]
+    site_noise: NDArray[np.float32]
+    source_noise: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a finding lies: voxel ranges (i, j, k) with both ends, how certain (1 − p(untouched)), what to show."""
+
+    extent_ijk: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    certainty: float
+    exhibit: Exhibit
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """An answer, and the place it names; None where it names none."""
+
+    evidence: Evidence
+    place: Place | None = None
+
+
+def part_of(step: Step, first: float, last: float) -> Step:
+    """The progress of a part of a test that goes from the share ``first`` to ``last``."""
+    return lambda share: step(first + share * (last - first))
