@@ -26,11 +26,11 @@ Research software for integrity triage: not a diagnosis, and no proof that a sca
 
 _SCAN_HELP = """\
 Each input gets a folder of its own under OUT with
-  result.json       verdict, regions, slices, parameters and provenance (schema in the README)
+  result.json       verdict, regions, evidence, slices, parameters and provenance (schema in the README)
   slices.csv        one row a slice
   heatmap.nrrd      p(forged) of every 32x32 sub-image, in its own geometry: any viewer lays it over the CT
   regions.seg.nrrd  the tampered regions as a segmentation
-  picture.png       the most suspicious slice beside itself under its heatmap
+  picture.png       the most suspicious slice beside itself under its heatmap, and what the evidence shows
 
 exit status
   0    every input was scanned, whatever the verdict
@@ -90,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         "--series", help="which series of a folder with several: UID, number or a part that only one has"
     )
     scan.add_argument("--slices", type=_slices, metavar="A:B", help="only slices A to B-1, counted from 0")
+    scan.add_argument(
+        "--no-evidence",
+        action="store_true",
+        help="skip the tests that need no training (copied noise, header)",
+    )
     scan.add_argument(
         "--progress",
         choices=["bar", "json", "none"],
@@ -168,7 +173,9 @@ def _scan(args: argparse.Namespace) -> int:
                 operating_point=args.operating_point,
                 series=args.series,
                 slices=args.slices,
+                evidence=not args.no_evidence,
                 on_progress=partial(_show_progress, args, source),
+                on_evidence=partial(_show_evidence_progress, args, source),
             )
             write_results(result, folder)
         except ScanCancelled:
@@ -255,13 +262,37 @@ def _show_progress(args: argparse.Namespace, source: str, progress: Any) -> None
                 "seconds_left": round(progress.seconds_left, 1),
             }
         )
-    elif args.progress == "bar" and sys.stderr.isatty():
-        filled = 30 * progress.done // progress.of
-        minutes, seconds = divmod(round(progress.seconds_left), 60)
-        end = "\r\033[K" if progress.done == progress.of else ""
-        bar = "#" * filled + "." * (30 - filled)
-        line = f"\r[{bar}] {progress.done}/{progress.of} slices, {minutes}:{seconds:02d} left "
-        print(line + end, end="", file=sys.stderr, flush=True)
+    else:
+        _show_bar(
+            args,
+            progress.done / progress.of,
+            f"{progress.done}/{progress.of} slices",
+            progress.seconds_left,
+        )
+
+
+def _show_evidence_progress(args: argparse.Namespace, source: str, progress: Any) -> None:
+    if args.progress == "json":
+        _print_json(
+            {
+                "event": "evidence",
+                "input": source,
+                "done": round(progress.done, 3),
+                "seconds_left": round(progress.seconds_left, 1),
+            }
+        )
+    else:
+        _show_bar(args, progress.done, "evidence", progress.seconds_left)
+
+
+def _show_bar(args: argparse.Namespace, share: float, words: str, seconds_left: float) -> None:
+    if args.progress != "bar" or not sys.stderr.isatty():
+        return
+    filled = int(30 * share)
+    minutes, seconds = divmod(round(seconds_left), 60)
+    end = "\r\033[K" if share >= 1 else ""
+    line = f"\r\033[K[{'#' * filled}{'.' * (30 - filled)}] {words}, {minutes}:{seconds:02d} left "
+    print(line + end, end="", file=sys.stderr, flush=True)
 
 
 def _append(path: Path, heatmap: Any) -> None:
@@ -284,6 +315,7 @@ def _show_result(args: argparse.Namespace, source: str, folder: Path, result: An
                 "verdict": result.verdict,
                 "probability": result.probability,
                 "regions": len(result.regions),
+                "evidence": [f.evidence.test for f in result.findings if f.evidence.found],
             }
         )
         return
@@ -305,11 +337,25 @@ def _show_result(args: argparse.Namespace, source: str, folder: Path, result: An
         r, a, s = region.center_ras
         size = " x ".join(f"{mm:.0f}" for mm in region.extent_mm)
         print(
-            f"  region {region.id}: slices {region.slices[0]}-{region.slices[1]}, score {region.score:.2f}, "
-            f"centre RAS ({r:.1f}, {a:.1f}, {s:.1f}) mm, size {size} mm"
+            f"  region {region.id} ({region.source}): slices {region.slices[0]}-{region.slices[1]}, "
+            f"score {region.score:.2f}, centre RAS ({r:.1f}, {a:.1f}, {s:.1f}) mm, size {size} mm"
         )
+    _show_evidence([f.evidence for f in result.findings])
     print(f"  results in {folder} ({result.provenance['seconds']:.1f} s on {result.provenance['device']})")
     print(f"  {DISCLAIMER}", flush=True)
+
+
+def _show_evidence(evidence: Sequence[Any]) -> None:
+    """What was found in words; of the tests that found nothing or could not be made only how many they are."""
+    for e in evidence:
+        if e.found:
+            print(f"  evidence ({e.test}): {e.text}")
+    quiet = sum(e.applicable and not e.found for e in evidence)
+    lacking = sum(not e.applicable for e in evidence)
+    if evidence:
+        print(
+            f"  evidence: {quiet} tests found nothing, {lacking} could not be made (result.json says of each why)"
+        )
 
 
 def _runs(numbers: Sequence[int]) -> str:

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from CTForgeryScanLib import __version__
 from CTForgeryScanLib.assessable import Assessment, Reason, assess
 from CTForgeryScanLib.cards import DEFAULT_MODEL, choose_operating_point
-from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.errors import InputError, ScanCancelled
+from CTForgeryScanLib.evidence import examine_header, examine_voxels
+from CTForgeryScanLib.evidence.finding import Finding
+from CTForgeryScanLib.evidence.places import regions_of_findings, with_evidence
 from CTForgeryScanLib.heatmap import Heatmap, Sweep, Sweeper, sweep_volume
 from CTForgeryScanLib.models import Model, load_model
 from CTForgeryScanLib.regions import Region, find_regions
@@ -38,6 +41,14 @@ class Progress:
     of: int
     peak: float
     heatmap: NDArray[np.float32]
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class EvidenceProgress:
+    """How far the tests that need no training are, after the sweep: the share done, 0…1, and the seconds left."""
+
+    done: float
     seconds_left: float
 
 
@@ -69,6 +80,8 @@ class ScanResult:
     """Region ids, uint8 [k, r, c], in the heatmap's geometry."""
     parameters: dict[str, Any]
     provenance: dict[str, Any]
+    findings: tuple[Finding, ...] = ()
+    """What the tests that need no training say, with what a picture shows of it; empty where they were skipped."""
 
     def to_dict(self) -> dict[str, Any]:
         """The object that ``result.json`` holds; its fields are documented in the README."""
@@ -88,7 +101,7 @@ class ScanResult:
             "verdict": self.verdict,
             "probability": self.probability,
             "regions": [asdict(region) for region in self.regions],
-            "evidence": [],
+            "evidence": [asdict(finding.evidence) for finding in self.findings],
             "slices": [asdict(s) for s in self.slices],
             "parameters": self.parameters,
             "provenance": self.provenance,
@@ -104,14 +117,18 @@ def scan(
     operating_point: str | None = None,
     series: str | None = None,
     slices: tuple[int | None, int | None] | None = None,
+    evidence: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
+    on_evidence: Callable[[EvidenceProgress], None] | None = None,
     should_cancel: Callable[[], bool] | None = None,
 ) -> ScanResult:
     """Scan a CT for regions that a generative network repainted.
 
     ``source`` is what ``load_volume`` takes. ``operating_point`` names one of the model's operating points, otherwise
-    its default is taken. ``slices`` = (a, b) scans slices a … b−1 only, numbered as in the whole volume. The same
-    input gives the same numbers through every door.
+    its default is taken. ``slices`` = (a, b) scans slices a … b−1 only, numbered as in the whole volume. ``evidence``
+    makes the tests that need no training, always on the whole volume: a place that they find becomes a region of its
+    own and makes the verdict suspicious, but no number of the cascade changes. The same input gives the same numbers
+    through every door.
 
     Raises InputError, ModelError, DeviceError, or ScanCancelled once ``should_cancel()`` is true.
     """
@@ -127,12 +144,24 @@ def scan(
         "slice_threshold": point.slice_threshold,
         "region_score": point.region_score,
         "region_rule": asdict(loaded.rule),
+        "evidence": evidence,
     }
     assessment = assess(whole, loaded.card["validated"])
+    findings = examine_header(whole) if evidence else []
     if not assessment.assessable:
         provenance = _provenance(loaded, sweeper.ran, whole, time.monotonic() - started)
         return ScanResult(
-            whole, assessment, "not_assessable", None, (), (), None, None, parameters, provenance
+            whole,
+            assessment,
+            "not_assessable",
+            None,
+            (),
+            (),
+            None,
+            None,
+            parameters,
+            provenance,
+            tuple(findings),
         )
 
     def on_slice(k: int, of_slice: NDArray[np.float32], seconds_left: float) -> None:
@@ -153,19 +182,41 @@ def scan(
         assessment = replace(assessment, reasons=(*assessment.reasons, _PROCESSED_WHOLE))
     # Too few slices for regions: each is judged alone.
     alone = len(flagged) < loaded.rule.fewest_slices
-    suspicious = bool(found.regions) or (alone and bool(flagged.any()))
+    if evidence:
+        step = _evidence_step(on_evidence, should_cancel)
+        findings += examine_voxels(whole, torch.device(sweeper.ran.device), step)
+    regions = (*(_in_whole(region, first) for region in found.regions),)
+    regions += regions_of_findings(whole, findings, len(regions))
+    suspicious = bool(regions) or (alone and bool(flagged.any()))
     return ScanResult(
         volume=part,
         assessment=assessment,
         verdict="suspicious" if suspicious else "no_tampering_found",
         probability=float(probability.max()) if alone else found.score,
-        regions=tuple(_in_whole(region, first) for region in found.regions),
+        regions=regions,
         slices=_slice_results(heatmap, probability, flagged, first),
         heatmap=heatmap,
-        labels=found.labels,
+        labels=with_evidence(found.labels, regions, first),
         parameters=parameters,
         provenance=_provenance(loaded, sweeper.ran, whole, time.monotonic() - started),
+        findings=tuple(findings),
     )
+
+
+def _evidence_step(
+    on_evidence: Callable[[EvidenceProgress], None] | None, should_cancel: Callable[[], bool] | None
+) -> Callable[[float], None]:
+    started, told = time.monotonic(), 0.0
+
+    def step(share: float) -> None:
+        nonlocal told
+        if should_cancel is not None and should_cancel():
+            raise ScanCancelled("The scan was cancelled during the tests of the evidence.")
+        if on_evidence is not None and (share >= told + 0.02 or share == 1 > told):
+            told = share
+            on_evidence(EvidenceProgress(share, (time.monotonic() - started) * (1 - share) / share))
+
+    return step
 
 
 _PROCESSED_WHOLE = Reason(

@@ -27,7 +27,7 @@ _SAME_POSITION_MM = 0.01
 _BATCH = 8
 _CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 _MAGIC_AT = 128
-_MEDIA_STORAGE_CLASS, _TRANSFER_SYNTAX = 0x02, 0x10
+_MEDIA_STORAGE_CLASS, _MEDIA_STORAGE_INSTANCE, _TRANSFER_SYNTAX = 0x02, 0x03, 0x10
 _JPEG = "1.2.840.10008.1.2.4."
 # JPEG baseline and extended, JPEG-LS near-lossless: lossy whatever the header says.
 _LOSSY_SYNTAXES = frozenset({_JPEG + "50", _JPEG + "51", _JPEG + "81"})
@@ -35,6 +35,50 @@ _LOSSY_SYNTAXES = frozenset({_JPEG + "50", _JPEG + "51", _JPEG + "81"})
 _DERIVATION_WORDS = re.compile(
     r"warp|resampl|interpol|deform|regist|smooth|filter|denois|reformat|rescal", re.I
 )
+# What a scanner writes alike into every slice of a series, by the words that a text names it with.
+_ACQUISITION = {
+    "manufacturer": "0008|0070",
+    "model": "0008|1090",
+    "software": "0018|1020",
+    "tube voltage": "0018|0060",
+    "kernel": "0018|1210",
+    "slice thickness": "0018|0050",
+    "reconstruction diameter": "0018|1100",
+    "gantry tilt": "0018|1120",
+    "patient position": "0018|5100",
+    "filter": "0018|1160",
+    "bits stored": "0028|0101",
+    "pixel representation": "0028|0103",
+    "rescale intercept": "0028|1052",
+    "rescale slope": "0028|1053",
+}
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What one DICOM file says of its own making; never who the patient is. None = the file does not say.
+
+    Attributes:
+        sop_instance_uid: identifier of the image.
+        media_storage_uid: the same identifier as the file's head (group 0002) has it.
+        instance_number: number of the image in its series.
+        slice_location_mm: SliceLocation.
+        position_mm: ImagePositionPatient, (left, posterior, superior).
+        rescale: slope and intercept from stored values to HU.
+        reconstruction_mm: ReconstructionDiameter.
+        width_mm: columns times pixel spacing.
+        acquisition: (name, value) of what a scanner writes alike into every slice of a series.
+    """
+
+    sop_instance_uid: str | None = None
+    media_storage_uid: str | None = None
+    instance_number: int | None = None
+    slice_location_mm: float | None = None
+    position_mm: tuple[float, ...] | None = None
+    rescale: tuple[float, float] | None = None
+    reconstruction_mm: float | None = None
+    width_mm: float | None = None
+    acquisition: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +97,9 @@ class Header:
     transfer_syntax: str | None = None
     bits_stored: int | None = None
     slice_thickness_mm: float | None = None
+    files: tuple[FileFacts, ...] = ()
+    """All files of the series in the order of acquisition and instance number, also those left out as duplicates;
+    empty where the image did not come as DICOM files."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +158,7 @@ class _Slice:
     step_mm: float
     """What the header gives as slice thickness or spacing, for a slice alone."""
     header: Header
+    facts: FileFacts
 
 
 # --- The ways in ---------------------------------------------------------------------------------------------------
@@ -252,6 +300,7 @@ def _read_header(path: Path) -> _Slice | None:
     axes = np.reshape(reader.GetDirection(), (3, 3))
     header = header_of(reader, (meta or {}).get(_TRANSFER_SYNTAX))
     placed = _text(reader, "0020|0032") is not None
+    position = np.asarray(reader.GetOrigin()) if placed else np.zeros(3)
     return _Slice(
         path=path,
         number=_integer(_text(reader, "0020|0011")),
@@ -264,10 +313,39 @@ def _read_header(path: Path) -> _Slice | None:
         column_axis=axes[:, 1],
         spacing_mm=(reader.GetSpacing()[0], reader.GetSpacing()[1]),
         placed=placed,
-        position=np.asarray(reader.GetOrigin()) if placed else np.zeros(3),
+        position=position,
         step_mm=abs(header.slice_thickness_mm or _number(_text(reader, "0018|0088")) or 1.0),
         header=header,
+        facts=_facts(reader, meta or {}, position if placed else None),
     )
+
+
+def _facts(
+    reader: sitk.ImageFileReader, meta: dict[int, str], position: NDArray[np.float64] | None
+) -> FileFacts:
+    """What the file says of its own making; ``meta`` is its group 0002."""
+    slope, intercept = _number(_text(reader, "0028|1053")), _number(_text(reader, "0028|1052"))
+    values = ((name, _text(reader, tag)) for name, tag in _ACQUISITION.items())
+    return FileFacts(
+        sop_instance_uid=_text(reader, "0008|0018"),
+        media_storage_uid=meta.get(_MEDIA_STORAGE_INSTANCE),
+        instance_number=_integer(_text(reader, "0020|0013")),
+        slice_location_mm=_number(_text(reader, "0020|1041")),
+        position_mm=None if position is None else tuple(position.tolist()),
+        rescale=None if slope is None or intercept is None else (slope, intercept),
+        reconstruction_mm=_number(_text(reader, "0018|1100")),
+        width_mm=reader.GetSize()[0] * reader.GetSpacing()[0],
+        # "120" and "120.0" are the same voltage, however a copy spells it.
+        acquisition=tuple((name, _plain(value)) for name, value in values if value is not None),
+    )
+
+
+def _plain(value: str) -> str:
+    """A number in its shortest form; other text as it is."""
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        return value
 
 
 def header_of(source: sitk.Image | sitk.ImageFileReader, transfer_syntax: str | None = None) -> Header:
@@ -346,11 +424,12 @@ def _read_series(files: list[_Slice], name: str) -> Stack:
         with quiet():
             image = _read_image(first.path)
         hu, notes = to_hu(name, (first.frames, first.rows, first.columns), sitk.GetArrayViewFromImage(image))
-        return Stack(hu, ras_matrix_of_image(image), first.header, notes)
+        return Stack(hu, ras_matrix_of_image(image), replace(first.header, files=(first.facts,)), notes)
+    facts = tuple(file.facts for file in sorted(files, key=_acquisition_order))
     files, sort_notes = _sort(files)
     matrix, grid_notes = _geometry(files)
     hu, clip_notes = to_hu(name, (len(files), first.rows, first.columns), _planes(files))
-    header = replace(files[0].header, lossy=any(file.header.lossy for file in files))
+    header = replace(files[0].header, lossy=any(file.header.lossy for file in files), files=facts)
     return Stack(hu, matrix, header, sort_notes + grid_notes + clip_notes)
 
 
@@ -383,6 +462,10 @@ def _check_series(files: list[_Slice], name: str) -> None:
             )
 
 
+def _acquisition_order(file: _Slice) -> tuple[tuple[int, int], str]:
+    return file.order, str(file.path)
+
+
 def _sort(files: list[_Slice]) -> tuple[list[_Slice], tuple[str, ...]]:
     """Slices by position along the normal, one a position, and a note on those left out."""
     normal = np.cross(files[0].row_axis, files[0].column_axis)
@@ -390,7 +473,7 @@ def _sort(files: list[_Slice]) -> tuple[list[_Slice], tuple[str, ...]]:
     dropped: list[_Slice] = []
     taken: set[int] = set()
     # First by acquisition and instance number: then the slices of two phases of a scan do not mix.
-    for file in sorted(files, key=lambda file: (file.order, str(file.path))):
+    for file in sorted(files, key=_acquisition_order):
         height = float(file.position @ normal)
         level = round(height / _SAME_POSITION_MM)
         if taken & {level - 1, level, level + 1}:

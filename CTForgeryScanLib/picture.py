@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from CTForgeryScanLib.cascade import ScanResult
+from CTForgeryScanLib.evidence.finding import Exhibit
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 
 VERDICTS = {
@@ -20,6 +21,9 @@ DISCLAIMER = "Research software for integrity triage: not a diagnosis, and no pr
 _LUNG_WINDOW = (-1000, 300)
 _SIDE = 512
 _MARGIN = 16
+_EXHIBITS = 3  # findings shown; all are in result.json
+_TILE = 244
+_EXHIBIT_HEIGHT = _TILE + 62
 _TEXT, _GREY, _BACKGROUND, _MARK = (235, 235, 235), (150, 150, 150), (20, 20, 24), (80, 200, 255)
 # Dark violet to light yellow with rising lightness, so that it reads in grey and for the colour-blind.
 _COLOURS = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], float)
@@ -49,11 +53,15 @@ def draw(result: ScanResult) -> Image.Image:
         raise ValueError("a volume that was not swept has no heatmap to show")
     # Region peak first: in a scan with a region the single hottest slice may be elsewhere.
     worst = max(result.slices, key=lambda s: (s.probability, s.peak_score))
-    k = result.regions[0].peak_slice if result.regions else worst.k
-    index = k - result.slices[0].k
+    first, last = result.slices[0].k, result.slices[-1].k
+    k = next((r.peak_slice for r in result.regions if first <= r.peak_slice <= last), worst.k)
+    index = k - first
     hu, p = result.volume.hu[index], result.heatmap.p[index]
     plot_height = 130 if len(result.slices) > 1 else 0
-    canvas = Image.new("RGB", (2 * _SIDE + 3 * _MARGIN, _SIDE + 108 + plot_height), _BACKGROUND)
+    exhibits = [f.place.exhibit for f in result.findings if f.place is not None][:_EXHIBITS]
+    shown_below = len(exhibits) * _EXHIBIT_HEIGHT
+    height = _SIDE + 108 + plot_height
+    canvas = Image.new("RGB", (2 * _SIDE + 3 * _MARGIN, height + shown_below), _BACKGROUND)
     pen = ImageDraw.Draw(canvas)
     _heading(pen, result, k)
     for at, pixels in enumerate((np.repeat(_grey(hu)[..., None], 3, axis=2), overlay(hu, p))):
@@ -61,6 +69,8 @@ def draw(result: ScanResult) -> Image.Image:
     _mark(pen, result, k, hu.shape)
     if plot_height:
         _profile(pen, result, (_MARGIN, 62 + _SIDE + 14, 2 * _SIDE + 2 * _MARGIN, 62 + _SIDE + plot_height))
+    for n, exhibit in enumerate(exhibits):
+        _show_exhibit(canvas, pen, exhibit, height - 30 + n * _EXHIBIT_HEIGHT)
     pen.text((_MARGIN, canvas.height - 22), DISCLAIMER, _GREY, font=_font(13))
     return canvas
 
@@ -103,6 +113,32 @@ def _mark(pen: ImageDraw.ImageDraw, result: ScanResult, k: int, shape: tuple[int
                 box = [left + i0 * scale, 62 + j0 * scale, left + (i1 + 1) * scale, 62 + (j1 + 1) * scale]
                 pen.rectangle(box, outline=_MARK)
             pen.text((box[2] + 4, box[1]), str(region.id), _MARK, font=_font(16))
+
+
+def _show_exhibit(canvas: Image.Image, pen: ImageDraw.ImageDraw, exhibit: Exhibit, top: int) -> None:
+    """The site and the place whose noise it has, in the lung window, then the noise of both: it looks the same."""
+    (i, j, k), (si, sj, sk) = exhibit.site_ijk, exhibit.source_ijk
+    title = (
+        "Copied noise: the same noise at two places of the scan (right: the noise alone; black: no even lung)"
+    )
+    pen.text((_MARGIN, top), title, _TEXT, font=_font(14))
+    tiles = (
+        (f"site: slice {k}, pixel ({i}, {j})", _grey(exhibit.site_hu)),
+        (f"copied from: slice {sk}, pixel ({si}, {sj})", _grey(exhibit.source_hu)),
+        ("noise of the site", _noise_grey(exhibit.site_noise)),
+        ("noise it was copied from", _noise_grey(exhibit.source_noise)),
+    )
+    for n, (words, grey) in enumerate(tiles):
+        left = _MARGIN + n * (_TILE + _MARGIN)
+        pen.text((left, top + 22), words, _GREY, font=_font(13))
+        # Nearest, so that each voxel can be compared with its copy.
+        tile = Image.fromarray(grey).resize((_TILE, _TILE), Image.Resampling.NEAREST)
+        canvas.paste(tile.convert("RGB"), (left, top + 42))
+
+
+def _noise_grey(noise: NDArray[np.float32]) -> NDArray[np.uint8]:
+    grey = np.clip(144 + 37 * noise, 33, 255)
+    return np.where(noise == 0, 0, grey).astype(np.uint8)
 
 
 def _profile(pen: ImageDraw.ImageDraw, result: ScanResult, box: tuple[int, int, int, int]) -> None:

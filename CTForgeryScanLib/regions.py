@@ -21,6 +21,9 @@ from CTForgeryScanLib.places import LIMIT, place_logits
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 
+CASCADE = "cascade"
+"""Source of a region that the cascade found; any other is the name of an evidence test."""
+
 PAPER_RUN = (9, 10)
 """The paper's rule: at least 9 of 10 consecutive slices."""
 _MOST_REGIONS = 20
@@ -62,7 +65,8 @@ class Region:
     id: int
     source: str
     score: float
-    """Share of untouched scans in which no place is as suspicious, 0…1 (``RegionRule.score``)."""
+    """Share of untouched scans that show less, 0…1: of the cascade by ``RegionRule.score``, of an evidence test by the
+    distribution that its threshold comes from."""
     center_ijk: tuple[float, float, float]
     center_ras: tuple[float, float, float]
     extent_ijk: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -195,7 +199,7 @@ def _describe(number: int, score: float, volume: Volume, heatmap: Heatmap, place
     profile = p.max(axis=(1, 2))
     return Region(
         id=number,
-        source="cascade",
+        source=CASCADE,
         score=score,
         center_ijk=center,
         center_ras=volume.ijk_to_ras_point(center),

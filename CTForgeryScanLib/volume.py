@@ -22,6 +22,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from CTForgeryScanLib.dicom import (
+    FileFacts,
     Header,
     SeriesInfo,
     header_of,
@@ -33,7 +34,16 @@ from CTForgeryScanLib.dicom import (
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.hu import check_plane, quiet, ras_matrix_of_image, to_hu
 
-__all__ = ["VOLUME_SUFFIXES", "Header", "SeriesInfo", "Source", "Volume", "list_series", "load_volume"]
+__all__ = [
+    "VOLUME_SUFFIXES",
+    "FileFacts",
+    "Header",
+    "SeriesInfo",
+    "Source",
+    "Volume",
+    "list_series",
+    "load_volume",
+]
 
 VOLUME_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 

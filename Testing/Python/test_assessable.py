@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import phantoms
-from CTForgeryScanLib.assessable import MAX_SLICES, Assessment, assess, measure_noise
+from CTForgeryScanLib.assessable import Assessment, assess
+from CTForgeryScanLib.processing import MAX_SLICES
 from CTForgeryScanLib.volume import Header, Volume, load_volume
 from support import needs_shared_data, real_data
 
@@ -135,7 +136,7 @@ class PhantomTest(unittest.TestCase):
 class RealDataTest(unittest.TestCase):
     def test_untouched_series_but_the_warped_export_are_assessable(self) -> None:
         # Four files of each series, some of which lie above or below the lungs
-        # (whole series: ``python -m training.measure_noise``).
+        # (whole series: ``python -m training.measure_processing``).
         for path in sorted(path for path in (real_data() / "ct").iterdir() if path.is_dir()):
             files = sorted(path.iterdir())
             with self.subTest(series=path.name):
@@ -148,13 +149,6 @@ class RealDataTest(unittest.TestCase):
         for path in sorted((real_data() / "ctgan" / "slices").iterdir())[::2]:
             with self.subTest(slice=path.name):
                 self.assertEqual(assess(load_volume(path), {}).reasons, ())
-
-    def test_margins_of_the_noise_limits(self) -> None:
-        # The softest kernel (SOFT at 0.98 mm) and the roughest rhythm among all slices stay well inside.
-        soft = measure_noise(load_volume(real_data() / "pristine_slices" / "slices" / "TCGA-34-5236_0.dcm"))
-        self.assertGreater(soft.sharpness, 0.02)
-        rough = measure_noise(load_volume(real_data() / "ctgan" / "slices" / "1535_96.dcm"))
-        self.assertLess(rough.periodicity, 35.0)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class CommandLine(unittest.TestCase):
         status, out, err = self.scan(self.marked, self.clean, "-o", self.out)
         self.assertEqual((status, err), (0, ""))
         self.assertIn("Suspicious", out)
-        self.assertIn("region 1: slices 2-8", out)
+        self.assertIn("region 1 (cascade): slices 2-8", out)
         self.assertIn("No tampering found", out)
         self.assertIn("not a diagnosis", out)
         for name, verdict in [("marked", "suspicious"), ("clean", "no_tampering_found")]:
@@ -105,8 +105,11 @@ class CommandLine(unittest.TestCase):
         events = [json.loads(line) for line in out.splitlines()]
         self.assertEqual(status, 0)
         self.assertEqual(
-            [(e["event"], e["k"], e["of"]) for e in events[:-1]], [("slice", k, 10) for k in range(10)]
+            [(e["event"], e["k"], e["of"]) for e in events[:10]], [("slice", k, 10) for k in range(10)]
         )
+        done = [e["done"] for e in events[10:-1] if e["event"] == "evidence"]
+        self.assertEqual((len(done), done), (len(events) - 11, sorted(done)))
+        self.assertEqual(done[-1], 1)
         self.assertGreater(events[3]["peak"], 0.9)
         self.assertEqual((events[-1]["event"], events[-1]["verdict"]), ("result", "suspicious"))
 

@@ -128,7 +128,8 @@ class WheelTest(unittest.TestCase):
     def test_it_holds_the_library_the_models_and_the_sample_and_nothing_else(self) -> None:
         resources = [
             f"CTForgeryScanLib/{path}"
-            for path in [*files_under("Resources/Models", "*"), *files_under("Resources/SampleData", "*")]
+            for folder in ("Evidence", "Models", "SampleData")
+            for path in files_under(f"Resources/{folder}", "*")
         ]
         content = [name for name in self.names if ".dist-info/" not in name]
         self.assertEqual(sorted(content), sorted(files_under("CTForgeryScanLib", "*.py") + resources))

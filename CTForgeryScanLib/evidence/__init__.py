@@ -1,0 +1,59 @@
+"""Evidence that needs no training: traces of tampering that can be shown and said in one sentence.
+
+Each file is one family of tests. ``finding.py`` is what they answer with, ``noise.py`` lays bare the noise that the
+tests of the voxels compare, and ``examine`` runs them all.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from CTForgeryScanLib.evidence.copied_noise import TEST, copied_noise
+from CTForgeryScanLib.evidence.finding import Finding, Step, not_applicable, part_of
+from CTForgeryScanLib.evidence.header import header_hints
+from CTForgeryScanLib.evidence.noise import LungNoise, lung_noise
+from CTForgeryScanLib.evidence.thresholds import load_threshold
+from CTForgeryScanLib.heatmap import is_out_of_memory
+from CTForgeryScanLib.volume import Volume
+
+_FEWEST_SLICES = 4
+_CLIPPED = 0.25  # share of the lung that a clipped export has at -1000 HU; untouched series have up to 0.02
+_BANDWIDTH = 0.06  # untouched series have at least 0.13
+_NOISE_HU = 3.0  # untouched series have at least 17
+
+
+def examine_header(volume: Volume) -> list[Finding]:
+    """The hints of files and header; in no time, and for a volume that cannot be scanned too."""
+    return [Finding(hint(volume)) for hint in header_hints()]
+
+
+def examine_voxels(volume: Volume, device: torch.device, step: Step) -> list[Finding]:
+    """The tests of the voxels, on the whole volume. Raises what ``step`` raises."""
+    noise = lung_noise(volume, part_of(step, 0, 0.4)) if len(volume.hu) >= _FEWEST_SLICES else None
+    reason = _not_judged(volume, noise)
+    if noise is None or reason is not None:
+        return [Finding(not_applicable(TEST, reason or ""))]
+    threshold = load_threshold(TEST)
+    try:
+        return copied_noise(volume, noise, threshold, device, part_of(step, 0.4, 1))
+    except RuntimeError as error:
+        if device.type == "cpu" or not is_out_of_memory(error):
+            raise
+        return copied_noise(volume, noise, threshold, torch.device("cpu"), part_of(step, 0.4, 1))
+
+
+def _not_judged(volume: Volume, noise: LungNoise | None) -> str | None:
+    """Why noise cannot be compared in this volume, a sentence; None where it can."""
+    if len(volume.hu) < _FEWEST_SLICES:
+        return f"Copied noise was not looked for: it needs at least {_FEWEST_SLICES} slices."
+    if noise is None:
+        return "Copied noise was not looked for: the scan holds no even lung."
+    if noise.clipped > _CLIPPED:
+        share = f"{100 * noise.clipped:.0f} %"
+        return f"Copied noise was not looked for: {share} of the lung is cut off at -1000 HU, and its noise with it."
+    if noise.deviation_hu < _NOISE_HU or noise.bandwidth < _BANDWIDTH:
+        return (
+            "Copied noise was not looked for: the lung's noise was smoothed away "
+            f"({noise.deviation_hu:.0f} HU are left, in {100 * noise.bandwidth:.0f} % of the frequencies)."
+        )
+    return None

@@ -1,0 +1,390 @@
+"""The noise block that CT-GAN's published touch-up copies into every place it forges.
+
+The touch-up cuts a block out of the scan at one fixed place, (Z/2, 0.43·H, 0.27·W), and adds its noise to each forged
+site (Mirsky et al., 2019, as published; ``training/forgers/published_pasting.py``, step 3). Two places of one scan
+then have the same noise, which no scanner makes. It is found whatever the generator painted, and by its removals
+rather than by its injections, which fade the block out.
+
+Of the block's place only row and column are sure: slices may have been cut off since, and the series may have been
+flipped. So the whole column of lung at that row and column (in all four in-plane flips) is correlated with the lung
+of the scan, by FFT. A peak says which shift takes the block to a site, whatever the block's slices; along that shift
+the run of slices that agree is then found, which says where block and site are.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import fft
+from torch import Tensor
+
+from CTForgeryScanLib.evidence.finding import (
+    Evidence,
+    Exhibit,
+    Finding,
+    Place,
+    Step,
+    not_applicable,
+    nothing_found,
+)
+from CTForgeryScanLib.evidence.noise import Floats, LungNoise
+from CTForgeryScanLib.evidence.thresholds import Threshold
+from CTForgeryScanLib.volume import Volume
+
+TEST = "copied_noise"
+Kji = tuple[int, int, int]
+Number = TypeVar("Number", bound=np.generic)
+
+ROW, COLUMN = 0.43, 0.27
+"""Where the published touch-up takes its block, as a share of rows and columns; along k at half the slices."""
+
+NEAR_KJI = (3, 6, 6)
+"""Shifts up to these are no copy: noise resembles itself there, for slices overlap and anatomy runs on."""
+
+_COPIED_HU = -800
+"""Brighter voxels of the block are replaced by the mean of the rest before its noise is added to a site."""
+
+_FEWEST_VOXELS = 3000  # of even lung in the block: fewer do not stand out
+_CUBE_MM = 32
+_COARSE = 4  # the overlap's energy varies slowly, so it is correlated on cells of 4x4x4
+_PEAK = 4.3  # standard deviations from which a shift of the whole column is looked at more closely
+_PLACES = 20000  # highest shifts of a column, neighbours among them
+_PEAKS = 60  # as many of them for each column
+_AROUND = 4  # pixels beside a shift where a copy must not agree
+_APART = 2  # voxels within which peaks are one
+_LEAST_ENERGY = 2000.0  # overlaps of less than about a thousand voxels count as if they had this
+_SURE = 6.0  # log-likelihood by which other slices must be better than the published ones to be believed
+_SAME = 3  # voxels within which two shifts are one
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Two blocks of the same noise: centres (k, j, i) in voxels of the volume, side in voxels, and the score.
+
+    ``score`` is the correlation over the agreeing slices in standard deviations of what independent noise gives.
+    """
+
+    score: float
+    site_kji: Kji
+    source_kji: Kji
+    side: int
+
+    @property
+    def shift_kji(self) -> Kji:
+        """From the source to the site."""
+        k, j, i = (a - b for a, b in zip(self.site_kji, self.source_kji, strict=True))
+        return k, j, i
+
+
+def copied_noise(
+    volume: Volume, noise: LungNoise, threshold: Threshold, device: torch.device, step: Step
+) -> list[Finding]:
+    """Every place whose noise is a copy of the touch-up's block; or one answer that there is none.
+
+    ``noise`` is the volume's. Not applicable where too little flat lung lies at the block's place.
+    """
+    side = block_side(volume.spacing_mm)
+    columns = published_columns(volume.shape, side)
+    voxels = max(_voxels_of_block(_column(volume, noise, corner, side), side) for corner in columns)
+    if voxels < _FEWEST_VOXELS:
+        text = (
+            "Copied noise was not looked for: the place that CT-GAN's touch-up copies from "
+            f"(43 % down, 27 % across) holds only {voxels} voxels of even lung; {_FEWEST_VOXELS} are needed."
+        )
+        return [Finding(not_applicable(TEST, text))]
+    copies = find_copies(volume, noise, columns, threshold.threshold, device, step)
+    if not copies:
+        text = "No part of the lung has the noise of the block that CT-GAN's touch-up copies."
+        return [Finding(nothing_found(TEST, text, threshold=threshold.threshold))]
+    return [_finding(volume, noise, threshold, copy) for copy in copies]
+
+
+def _voxels_of_block(block: _Block, side: int) -> int:
+    """Most voxels of even lung in as many slices of the column as a block is high."""
+    counts = np.count_nonzero(block.noise, axis=(1, 2))
+    return int(np.convolve(counts, np.ones(side, np.int64)).max()) if len(counts) else 0
+
+
+def _finding(volume: Volume, noise: LungNoise, threshold: Threshold, copy: Copy) -> Finding:
+    site, source = copy.site_kji[::-1], copy.source_kji[::-1]
+    ras = volume.ijk_to_ras_point(site)
+    away = float(np.linalg.norm(np.subtract(ras, volume.ijk_to_ras_point(source))))
+    text = (
+        f"The noise in the lung about slice {site[2]}, pixel ({site[0]}, {site[1]}) is a copy of the noise about slice "
+        f"{source[2]}, pixel ({source[0]}, {source[1]}), {away:.0f} mm away (agreement {copy.score:.0f}; untouched "
+        f"scans stay below {threshold.threshold:.1f}). No scanner repeats its noise; CT-GAN's touch-up copies it from "
+        "there to every place it repaints."
+    )
+    evidence = Evidence(
+        TEST, True, None, True, copy.score, threshold.threshold, (site[0], site[1], site[2]), ras, text
+    )
+    ranges = [
+        (max(at - copy.side // 2, 0), min(at - copy.side // 2 + copy.side, size) - 1)
+        for at, size in zip(site, volume.shape[::-1], strict=True)
+    ]
+    extent = (ranges[0], ranges[1], ranges[2])
+    certainty = 1 - threshold.probability_untouched(copy.score)
+    return Finding(evidence, Place(extent, certainty, exhibit(volume, noise, copy)))
+
+
+def exhibit(volume: Volume, noise: LungNoise, copy: Copy) -> Exhibit:
+    """Site and source side by side, in the slice in which most of both is even lung."""
+    half = copy.side // 2
+    lowest = max(-half, -copy.site_kji[0], -copy.source_kji[0])
+    highest = min(half, *(volume.shape[0] - 1 - at[0] for at in (copy.site_kji, copy.source_kji)))
+    both = [
+        int(
+            np.count_nonzero(
+                (_noise_about(noise, copy.site_kji, n, half) != 0)
+                & (_noise_about(noise, copy.source_kji, n, half) != 0)
+            )
+        )
+        for n in range(lowest, highest + 1)
+    ]
+    n = lowest + int(np.argmax(both))
+    (ks, js, is_), (kb, jb, ib) = copy.site_kji, copy.source_kji
+    return Exhibit(
+        (is_, js, ks + n),
+        (ib, jb, kb + n),
+        window(volume.hu[ks + n], js, is_, half, -1000),
+        window(volume.hu[kb + n], jb, ib, half, -1000),
+        _noise_about(noise, copy.site_kji, n, half),
+        _noise_about(noise, copy.source_kji, n, half),
+    )
+
+
+def _noise_about(noise: LungNoise, centre: Kji, offset: int, half: int) -> Floats:
+    k, j, i = (at - first for at, first in zip(centre, noise.first_kji, strict=True))
+    return window(noise.white[k + offset], j, i, half, 0)
+
+
+def window(plane: NDArray[Number], row: int, column: int, half: int, beyond: float) -> NDArray[Number]:
+    """The part of a plane [j, i] within ``half`` of a place, ``beyond`` where it leaves the plane."""
+    cut = np.full((2 * half + 1,) * 2, beyond, plane.dtype)
+    (j0, j1), (i0, i1) = (
+        (max(at - half, 0), max(min(at + half + 1, size), 0))
+        for at, size in zip((row, column), plane.shape, strict=True)
+    )
+    if j0 < j1 and i0 < i1:
+        cut[j0 - row + half : j1 - row + half, i0 - column + half : i1 - column + half] = plane[j0:j1, i0:i1]
+    return cut
+
+
+def block_side(spacing_mm: tuple[float, float, float]) -> int:
+    """Side in voxels, the same along every axis, of the block that the touch-up copies (published rule)."""
+    return int(1.3 * max(round(_CUBE_MM / spacing) for spacing in spacing_mm))
+
+
+def published_columns(shape: Kji, side: int) -> list[tuple[int, int]]:
+    """First (row, column) of the touch-up's block in a volume [k, j, i], as it was and flipped in the plane."""
+    rows, columns = shape[1:]
+    j, i = int(ROW * rows) - side // 2, int(COLUMN * columns) - side // 2
+    return [(j, i), (j, columns - i - side), (rows - j - side, i), (rows - j - side, columns - i - side)]
+
+
+def find_copies(
+    volume: Volume,
+    noise: LungNoise,
+    columns: Sequence[tuple[int, int]],
+    at_least: float,
+    device: torch.device,
+    step: Step,
+) -> list[Copy]:
+    """The places whose noise is that of one of the columns of lung, best first, echoes left out.
+
+    Args:
+        volume: the scan.
+        noise: the volume's.
+        columns: first (row, column) of the blocks to look for, in the volume (see ``published_columns``).
+        at_least: lowest score that is asked for.
+        device: where the FFTs run.
+        step: progress.
+    """
+    side = block_side(volume.spacing_mm)
+    search = _Search(noise.white, device)
+    copies: list[Copy] = []
+    for n, corner in enumerate(columns):
+        block = _column(volume, noise, corner, side)
+        step((n + 0.1) / len(columns))
+        for shift in search.shifts(block) if block.noise.any() else []:
+            step((n + 0.5) / len(columns))
+            run = _best_run(noise.white, block, shift, search.lengths, side)
+            # Standing out lowers the score, so that most shifts need not be looked at closer.
+            if run is not None and run.scores(side).max() >= at_least:
+                score = _standing_out(noise.white, block, run, side)
+                if score >= at_least:
+                    copies.append(_placed(run, score, noise, volume.shape, side, corner))
+        step((n + 1) / len(columns))
+    return _without_echoes(sorted(copies, key=lambda copy: -copy.score))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What may have been copied: noise of all slices [k, j, i], and its first (row, column) in the noise's box."""
+
+    noise: Floats
+    first: tuple[int, int]
+
+
+def _column(volume: Volume, noise: LungNoise, corner: tuple[int, int], side: int) -> _Block:
+    """A column of lung; brighter voxels are 0, for the touch-up copies none of those."""
+    _, j0, i0 = noise.first_kji
+    rows, columns = (
+        slice(min(max(at - first, 0), size), max(min(at - first + side, size), 0))
+        for at, first, size in zip(corner, (j0, i0), noise.white.shape[1:], strict=True)
+    )
+    hu = volume.hu[:, j0 + rows.start : j0 + rows.stop, i0 + columns.start : i0 + columns.stop]
+    return _Block(noise.white[:, rows, columns] * (hu <= _COPIED_HU), (rows.start, columns.start))
+
+
+class _Search:
+    """Correlates columns of a noise volume with the volume. Circular: a shift is known up to ``lengths``."""
+
+    def __init__(self, white: Floats, device: torch.device) -> None:
+        # Multiples of the coarse cells, so that both correlations wrap alike.
+        coarse = tuple(fft.next_fast_len(-(-n // _COARSE), real=True) for n in white.shape)
+        self.lengths: Kji = (_COARSE * coarse[0], _COARSE * coarse[1], _COARSE * coarse[2])
+        self._coarse = coarse
+        self._white = torch.from_numpy(white).to(device)
+        self._spectrum = torch.fft.rfftn(self._white, s=self.lengths)
+        self._energy = torch.fft.rfftn(self._cells(self._white), s=coarse)
+
+    def shifts(self, block: _Block) -> list[Kji]:
+        """The shifts, modulo ``lengths``, that make the column agree best with the volume, best first."""
+        column = torch.zeros_like(self._white)
+        (j, i), (_, rows, columns) = block.first, block.noise.shape
+        column[:, j : j + rows, i : i + columns] = torch.from_numpy(block.noise).to(column.device)
+        overlap = torch.fft.rfftn(self._cells(column), s=self._coarse).conj().mul_(self._energy)
+        energy = torch.fft.irfftn(overlap, s=self._coarse).div_(_COARSE**3).clamp_(min=_LEAST_ENERGY)
+        product = torch.fft.rfftn(column, s=self.lengths).conj_physical_().mul_(self._spectrum)
+        scores = torch.fft.irfftn(product, s=self.lengths)
+        cells = scores.view(*(n for c in self._coarse for n in (c, _COARSE)))
+        cells.mul_(energy.rsqrt_()[:, None, :, None, :, None])
+        places = (scores > _PEAK).nonzero()
+        values = scores[tuple(places.T)]
+        highest = values.topk(min(_PLACES, len(values))).indices
+        return self._peaks(places[highest].cpu().numpy())
+
+    def _cells(self, volume: Tensor) -> Tensor:
+        """Energy of the noise in cells of 4x4x4 voxels."""
+        padded = torch.zeros(self.lengths, device=volume.device)
+        padded[: volume.shape[0], : volume.shape[1], : volume.shape[2]] = volume.square()
+        return padded.view(*(n for c in self._coarse for n in (c, _COARSE))).sum(dim=(1, 3, 5))
+
+    def _peaks(self, places: NDArray[np.int64]) -> list[Kji]:
+        """The highest of neighbouring places, given highest first, without those too near to no shift at all."""
+        size = np.array(self.lengths)
+        places = places[(np.minimum(places, size - places) > NEAR_KJI).any(axis=1)]
+        found: list[Kji] = []
+        while len(places) and len(found) < _PEAKS:
+            k, j, i = (int(n) for n in places[0])
+            found.append((k, j, i))
+            away = np.abs(places - places[0])
+            places = places[(np.minimum(away, size - away) > _APART).any(axis=1)]
+        return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A shift of a column, and per slice how much column and shifted volume agree, over where both are flat lung."""
+
+    shift: Kji
+    spans: tuple[slice, slice, slice]
+    """The part of the column whose shifted copy lies in the box."""
+    total: NDArray[np.float64]
+    energy: NDArray[np.float64]
+
+    def scores(self, side: int) -> NDArray[np.float64]:
+        """Of every run of ``side`` slices that touches the span; the first starts ``side`` - 1 slices before it."""
+        total, energy = (np.convolve(values, np.ones(side)) for values in (self.total, self.energy))
+        return total / np.sqrt(np.maximum(energy, _LEAST_ENERGY))
+
+
+def _best_run(white: Floats, block: _Block, shift: Kji, lengths: Kji, side: int) -> _Run | None:
+    """Which of the shifts that are the same modulo ``lengths`` agrees best; None where all leave the box."""
+    runs = []
+    for signed in itertools.product(*((n, n - length) for n, length in zip(shift, lengths, strict=True))):
+        spans = []
+        for at, long, move, size in zip(
+            (0, *block.first), block.noise.shape, signed, white.shape, strict=True
+        ):
+            spans.append(slice(max(0, -move - at), min(long, size - move - at)))
+        if all(span.start < span.stop for span in spans):
+            by: Kji = (signed[0], signed[1], signed[2])
+            inside = (spans[0], spans[1], spans[2])
+            product: Floats = block.noise[inside] * _shifted(white, block, inside, by)
+            total, energy = (a.sum(axis=(1, 2), dtype=np.float64) for a in (product, product * product))
+            runs.append(_Run(by, inside, total, energy))
+    return max(runs, key=lambda run: run.scores(side).max(), default=None)
+
+
+def _shifted(white: Floats, block: _Block, spans: tuple[slice, slice, slice], shift: Kji) -> Floats:
+    """What lies where the shift takes that part of the block."""
+    begin = [at + by for at, by in zip((0, *block.first), shift, strict=True)]
+    return white[tuple(slice(s.start + b, s.stop + b) for s, b in zip(spans, begin, strict=True))]
+
+
+def _standing_out(white: Floats, block: _Block, run: _Run, side: int) -> float:
+    """The best run's score less the highest that the same slices reach a few pixels beside the shift.
+
+    Copied noise agrees at one shift only; anatomy and streaks that resemble themselves agree around it too.
+    """
+    scores = run.scores(side)
+    at = int(np.argmax(scores))
+    first, stop = max(at - side + 1, 0), min(at + 1, len(run.total))
+    spans = (slice(run.spans[0].start + first, run.spans[0].start + stop), *run.spans[1:])
+    source, site = block.noise[spans], _shifted(white, block, spans, run.shift)
+    size = [fft.next_fast_len(n + _AROUND, real=True) for n in source.shape[1:]]
+    spectrum = np.conj(fft.rfft2(source, s=size)) * fft.rfft2(site, s=size)
+    around = fft.irfft2(spectrum.sum(axis=0), s=size)
+    lags = np.arange(-_AROUND, _AROUND + 1)
+    beside = around[np.ix_(lags, lags)]
+    beside[_AROUND - 1 : _AROUND + 2, _AROUND - 1 : _AROUND + 2] = 0  # the peak itself
+    energy = max(float(run.energy[first:stop].sum()), _LEAST_ENERGY)
+    return float(scores[at] - max(beside.max() / np.sqrt(energy), 0.0))
+
+
+def _placed(
+    run: _Run, score: float, noise: LungNoise, shape: Kji, side: int, corner: tuple[int, int]
+) -> Copy:
+    """Block and site in the volume. The published slices are believed unless others fit clearly better."""
+    scores = run.scores(side)
+    at = int(np.argmax(scores))
+    inside = slice(max(at - side + 1, 0), at + 1)
+    # Half the agreement of the best run: the forged cube agrees more than the rest of the block does.
+    mean = 0.5 * run.total[inside].sum() / max(run.energy[inside].sum(), 1e-9)
+    likelihood = np.convolve(mean * run.total - mean**2 / 2 * run.energy, np.ones(side))
+    before = (
+        run.spans[0].start - side + 1 + noise.first_kji[0]
+    )  # the first slice of the first run, in the volume
+    published = shape[0] // 2 - side // 2
+    # As cut, or from a series that was turned upside down since.
+    for start in (published, shape[0] - published - side):
+        at = start - before
+        if 0 <= at < len(likelihood) and likelihood[at] > likelihood.max() - _SURE:
+            break
+    else:
+        at = int(np.median(np.flatnonzero(likelihood > likelihood.max() - 0.5)))
+    source = (before + at + side // 2, corner[0] + side // 2, corner[1] + side // 2)
+    k, j, i = (a + b for a, b in zip(source, run.shift, strict=True))
+    return Copy(score, (k, j, i), source, side)
+
+
+def _without_echoes(copies: list[Copy]) -> list[Copy]:
+    """Without what others explain: all sites of a scan share one block's noise, so they also agree with one another."""
+    kept: list[Copy] = []
+    known: list[Kji] = []
+    for copy in copies:
+        shift = np.array(copy.shift_kji)
+        pairs = itertools.permutations(known, 2)
+        if any(np.abs(shift - np.subtract(a, b)).max() <= _SAME for a, b in pairs):
+            continue
+        kept.append(copy)
+        known += [copy.site_kji] if copy.source_kji in known else [copy.source_kji, copy.site_kji]
+    return kept

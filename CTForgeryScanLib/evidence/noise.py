@@ -1,0 +1,146 @@
+"""The noise of the lung laid bare: what the scanner left in flat lung, less anatomy, evened out over frequencies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.morphology import convex_hull_image
+
+from CTForgeryScanLib.evidence.finding import Step
+from CTForgeryScanLib.volume import Volume
+from CTForgeryScanLib.windows import CENTRE, STRIDE, body_mask
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_LUNG_HU = (-970, -650)
+"""Mean of the surroundings (7x7 pixels) that counts as lung."""
+
+_AIR_HU, _TISSUE_HU = -1000, -500
+"""A voxel at or below the first may have been clipped; above the second is no lung."""
+
+_STEEPEST_HU = 20
+"""Largest change of that mean from pixel to pixel: steeper is a vessel's or the chest wall's edge."""
+
+_FLOOR = 0.03
+"""Frequencies with less than this share of the strongest noise power count no more: there lies only rounding."""
+
+_CLIP = 3.0
+"""Values beyond so many standard deviations are anatomy."""
+
+_SPREAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
+_REST = 5  # side in pixels of the mean that is taken away as anatomy
+_ROWS_WITH_LUNG = 0.01  # share of the fullest row's (column's) flat lung with which the bounding box ends
+
+
+@dataclass(frozen=True)
+class LungNoise:
+    """Whitened noise of the lung's bounding box.
+
+    Attributes:
+        white: float32 [k, j, i], unit variance, in -3...3; exactly 0 where there is no flat lung.
+        first_kji: the box's first voxel in the volume.
+        deviation_hu: standard deviation of the noise before it was whitened.
+        bandwidth: share of the frequencies that the noise fills: 1 is white, smoothing lowers it.
+        clipped: share of the lung at or below -1000 HU, where values may have been cut off.
+    """
+
+    white: Floats
+    first_kji: tuple[int, int, int]
+    deviation_hu: float
+    bandwidth: float
+    clipped: float
+
+
+def lung_noise(volume: Volume, step: Step) -> LungNoise | None:
+    """Lay the lung's noise bare; None where the volume has no flat lung.
+
+    Flat lung is what has the density of lung in the body, without steep change and without voxels that may have been
+    clipped. From it a mean over 5x5 flat voxels is subtracted, and what is left is divided, in the plane, by its own
+    power spectrum over the whole scan. That is whitening twice: once so that neighbouring voxels say different
+    things, once more since the frequencies in which noise is weak are those in which anatomy weighs least.
+    """
+    flat = np.empty(volume.shape, bool)
+    lung = clipped = 0
+    for k, plane in enumerate(volume.hu):
+        flat[k], of_lung, cut = _flat_lung(plane)
+        lung, clipped = lung + of_lung, clipped + cut
+        step(0.5 * (k + 1) / len(flat))
+    if not flat.any():
+        return None
+    rows, columns = (_span(flat.sum(axis=axes)) for axes in ((0, 2), (0, 1)))
+    flat = np.ascontiguousarray(flat[:, rows, columns])
+    rest = np.empty(flat.shape, np.float32)
+    for k, plane in enumerate(volume.hu[:, rows, columns]):
+        rest[k] = _without_anatomy(plane, flat[k])
+        step(0.5 + 0.2 * (k + 1) / len(flat))
+    deviation = _deviation(rest[flat])
+    np.clip(rest, -_CLIP * deviation, _CLIP * deviation, out=rest)
+    bandwidth = _whiten(rest, flat, step)
+    return LungNoise(rest, (0, rows.start, columns.start), deviation, bandwidth, clipped / max(lung, 1))
+
+
+def _flat_lung(plane: NDArray[np.int16]) -> tuple[Mask, int, int]:
+    """Flat lung of a slice [j, i], its lung voxels in number, and how many of them are at or below -1000 HU."""
+    values = np.clip(plane, -1024, _TISSUE_HU).astype(np.float32)
+    mean = ndimage.uniform_filter(values, 7)
+    down, across = np.gradient(ndimage.uniform_filter(mean, 3))
+    lung = (mean > _LUNG_HU[0]) & (mean < _LUNG_HU[1]) & (np.hypot(down, across) < _STEEPEST_HU)
+    lung &= _body(plane)
+    clipped = values <= _AIR_HU
+    return (
+        lung & ~clipped & (values < _TISSUE_HU),
+        int(np.count_nonzero(lung)),
+        int(np.count_nonzero(lung & clipped)),
+    )
+
+
+def _body(plane: NDArray[np.int16]) -> Mask:
+    """The patient in a slice [j, i], known to four pixels, without the cushions, whose foam has the density of lung.
+
+    Its convex hull, for lung that the field of view cuts open is not inside the body's outline.
+    """
+    windows = convex_hull_image(body_mask(plane))
+    body = np.zeros(plane.shape, bool)
+    first = int(CENTRE) - STRIDE // 2 + 1
+    rows, columns = (STRIDE * n for n in windows.shape)
+    body[first : first + rows, first : first + columns] = windows.repeat(STRIDE, 0).repeat(STRIDE, 1)
+    return body
+
+
+def _span(counts: NDArray[np.int64]) -> slice:
+    """From the first to the last row or column that holds a fair share of the lung."""
+    filled = np.flatnonzero(counts >= _ROWS_WITH_LUNG * counts.max())
+    return slice(int(filled[0]), int(filled[-1]) + 1)
+
+
+def _without_anatomy(plane: NDArray[np.int16], flat: Mask) -> Floats:
+    """A slice less the mean of the flat voxels about each; 0 where it is not flat."""
+    values = plane * flat.astype(np.float32)
+    share = ndimage.uniform_filter(flat.astype(np.float32), _REST)
+    return (plane - ndimage.uniform_filter(values, _REST) / np.maximum(share, 1e-3)) * flat
+
+
+def _deviation(values: Floats) -> float:
+    """Standard deviation of the bulk of the values; never 0."""
+    return max(_SPREAD * float(np.median(np.abs(values))), 1e-6)
+
+
+def _whiten(rest: Floats, flat: Mask, step: Step) -> float:
+    """Whiten the slices in place, to unit variance; returns the share of the frequencies that the noise fills."""
+    power = np.zeros((rest.shape[1], rest.shape[2] // 2 + 1))
+    for plane in rest:
+        power += np.abs(np.fft.rfft2(plane)) ** 2
+    step(0.85)
+    power = ndimage.uniform_filter(power, 9, mode="wrap")
+    power /= power.max()
+    gain = power / (power**2 + _FLOOR**2)
+    for k, plane in enumerate(rest):
+        rest[k] = np.fft.irfft2(np.fft.rfft2(plane) * gain, s=plane.shape) * flat[k]
+    np.divide(rest, _deviation(rest[flat]), out=rest)
+    np.clip(rest, -_CLIP, _CLIP, out=rest)
+    step(1.0)
+    return float(power.mean())

@@ -1,0 +1,43 @@
+"""Where the evidence tests' thresholds lie, and how unlikely a score is in an untouched scan."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from CTForgeryScanLib.errors import ModelError
+from CTForgeryScanLib.models import models_folder
+
+FILE = "thresholds.json"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """From which score a test has found something, and the distribution (Gumbel) of untouched scans' highest scores."""
+
+    threshold: float
+    location: float
+    scale: float
+
+    def probability_untouched(self, score: float) -> float:
+        """How likely an untouched scan reaches this score, 0...1, by the fit to the worst untouched patient."""
+        return -math.expm1(-math.exp(-(score - self.location) / self.scale))
+
+
+def thresholds_file() -> Path:
+    """The shipped thresholds; ``training/fit_evidence_thresholds.py`` makes them and says how."""
+    return models_folder().parent / "Evidence" / FILE
+
+
+def load_threshold(test: str) -> Threshold:
+    """A test's threshold. Raises ModelError when the file is missing or damaged."""
+    path = thresholds_file()
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))[test]
+        return Threshold(float(given["threshold"]), float(given["location"]), float(given["scale"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"The thresholds in '{path}' are missing or damaged: install ctforgeryscan again."
+        ) from error
