@@ -340,7 +340,9 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.removeObservers()
         for shortcut in self._shortcuts:
-            shortcut.setParent(None)
+            # At once, for two shortcuts with the same keys answer neither.
+            shortcut.enabled = False
+            shortcut.deleteLater()
         self._shortcuts = []
 
     def onReload(self):

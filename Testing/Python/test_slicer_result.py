@@ -130,6 +130,19 @@ class Panel(ResultCase):
         hands.press(ui.scanButton, "Alt+Down")
         self.assertEqual(self.slice_in_view(), 2, "in another module the shortcuts sleep")
 
+    def test_after_a_reload_the_shortcuts_are_the_new_panels(self) -> None:
+        import slicer
+
+        from SlicerHost import hands
+
+        former = self.widget  # still referred to, as by a console
+        slicer.util.reloadScriptedModule("CTForgeryScan")
+        self.widget = slicer.util.getModuleWidget("CTForgeryScan")
+        self.assertIsNot(self.widget, former)
+        self.show(add_ct())
+        hands.press(self.widget.ui.scanButton, "Alt+Down")
+        self.assertGreaterEqual(self.widget.ui.slicesTable.currentRow(), 0)
+
     def test_a_jump_shows_the_crosshair_and_keeps_the_zoom(self) -> None:
         import slicer
 
