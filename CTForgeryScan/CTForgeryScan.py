@@ -545,8 +545,10 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.installButton.enabled = look.inputsEnabled
         ui.progressBar.visible = look.progressVisible
         if look.progressVisible:
-            ui.progressBar.setRange(0, job.of if job.done else 0)
-            ui.progressBar.setValue(job.done)
+            # A range of nothing shows that something is going on.
+            ui.progressBar.setRange(0, 1000 if job.done else 0)
+            share = job.done / job.of if job.evidenceShare is None else job.evidenceShare
+            ui.progressBar.setValue(round(1000 * share))
             ui.progressBar.setFormat(texts.progressText(job))
         if state is ScanState.FAILED:
             self._say(str(job.error), failed=True)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import unittest
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,14 @@ class Panel(ScanCase):
             self.assertTrue(look.words)
             self.assertEqual(look.progressVisible, state in RUNNING)
             self.assertEqual(look.inputsEnabled, state not in RUNNING)
+
+    def test_the_progress_is_told_in_words(self) -> None:
+        from CTForgeryScanPanel import texts
+
+        job = types.SimpleNamespace(done=12, of=26, secondsLeft=65.2, evidenceShare=None)
+        self.assertEqual(texts.progressText(job), "12 of 26 slices, 1:05 left")
+        job.evidenceShare = 0.4
+        self.assertEqual(texts.progressText(job), "evidence: 40 %, 1:05 left")
 
     def test_cancel_ends_the_worker_keeps_the_earlier_result_and_lets_scan_again(self) -> None:
         import slicer
