@@ -19,6 +19,13 @@ from SlicerHost.testcase import HostTestCase
 class ResultCase(HostTestCase):
     module = MODULE
 
+    def setUp(self) -> None:
+        super().setUp()
+        import slicer
+
+        # A message box of an earlier test took the keyboard, and without a window manager nobody gives it back.
+        slicer.util.mainWindow().activateWindow()
+
     def show(self, volume: Any, **changes: Any) -> dict[str, Any]:
         """Scan a volume into the scene and select it in the panel."""
         from SlicerHost import hands
