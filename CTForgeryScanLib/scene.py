@@ -29,7 +29,7 @@ MARKERS, REGION_TABLE, SLICE_TABLE = "CTForgeryScanMarkers", "CTForgeryScanRegio
 
 HEATMAP_COLORS = "vtkMRMLColorTableNodeFileInferno.txt"
 
-_CHUNK_BYTES = 1 << 24
+_CHUNK_BYTES = 1 << 25
 _NRRD_TYPES = {"i1": "int8", "u1": "uint8", "i2": "int16", "u2": "uint16", "i4": "int32", "u4": "uint32"} | {
     "f4": "float",
     "f8": "double",
@@ -188,8 +188,8 @@ def store_result(
 
 
 def remove_node(node: Any) -> None:
-    """Remove a node from the scene, if there is one."""
-    if node is not None:
+    """Remove a node from the scene, if there is one and it is still there."""
+    if node is not None and node.GetScene() is not None:
         slicer.mrmlScene.RemoveNode(node)
 
 

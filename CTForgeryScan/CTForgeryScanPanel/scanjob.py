@@ -60,6 +60,8 @@ class ScanJob:
         self.settings = settings
         self.state = ScanState.STARTING
         self.done = 0
+        self.evidenceShare = None
+        """Once all slices are done: how far the tests that need no training are, 0…1."""
         self.secondsLeft = None
         self.liveHeatmap = None
         self.result = None
@@ -137,6 +139,8 @@ class ScanJob:
         for event in self._worker.poll():
             if event["event"] == "slice":
                 slices.append(event)
+            elif event["event"] == "evidence":
+                self.evidenceShare, self.secondsLeft = event["done"], event["seconds_left"]
             elif event["event"] == "result":
                 self._answer = event
         if slices and self.state is not ScanState.CANCELLING:

@@ -51,10 +51,14 @@ STATES = {
 
 
 def progressText(job):
-    """What the progress bar says: "12 of 26 slices, 0:05 left"."""
+    """What the progress bar says: "12 of 26 slices, 0:05 left", then "evidence: 40 %, 0:03 left"."""
     if job.secondsLeft is None:
         return _("starting")
     minutes, seconds = divmod(round(job.secondsLeft), 60)
+    if job.evidenceShare is not None:
+        return _("evidence: {percent:.0f} %, {minutes}:{seconds:02d} left").format(
+            percent=100 * job.evidenceShare, minutes=minutes, seconds=seconds
+        )
     return _("{done} of {of} slices, {minutes}:{seconds:02d} left").format(
         done=job.done, of=job.of, minutes=minutes, seconds=seconds
     )

@@ -19,6 +19,13 @@ from SlicerHost.testcase import HostTestCase
 class ResultCase(HostTestCase):
     module = MODULE
 
+    def setUp(self) -> None:
+        super().setUp()
+        import slicer
+
+        # A message box of an earlier test took the keyboard, and without a window manager nobody gives it back.
+        slicer.util.mainWindow().activateWindow()
+
     def show(self, volume: Any, **changes: Any) -> dict[str, Any]:
         """Scan a volume into the scene and select it in the panel."""
         from SlicerHost import hands
@@ -129,6 +136,19 @@ class Panel(ResultCase):
         self.widget.exit()
         hands.press(ui.scanButton, "Alt+Down")
         self.assertEqual(self.slice_in_view(), 2, "in another module the shortcuts sleep")
+
+    def test_after_a_reload_the_shortcuts_are_the_new_panels(self) -> None:
+        import slicer
+
+        from SlicerHost import hands
+
+        former = self.widget  # still referred to, as by a console
+        slicer.util.reloadScriptedModule("CTForgeryScan")
+        self.widget = slicer.util.getModuleWidget("CTForgeryScan")
+        self.assertIsNot(self.widget, former)
+        self.show(add_ct())
+        hands.press(self.widget.ui.scanButton, "Alt+Down")
+        self.assertGreaterEqual(self.widget.ui.slicesTable.currentRow(), 0)
 
     def test_a_jump_shows_the_crosshair_and_keeps_the_zoom(self) -> None:
         import slicer

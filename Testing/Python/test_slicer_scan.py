@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import unittest
 from pathlib import Path
 from typing import Any
@@ -55,14 +56,14 @@ class ScanCase(HostTestCase):
         from SlicerHost import hands
 
         job = self.logic.job
-        hands.wait_until(lambda: job.done >= count or not job.isRunning, 60)
+        hands.wait_until(lambda: job.done >= count or not job.isRunning, 180)
         self.assertIsNone(job.error)
         return job
 
     def wait(self) -> Any:
         from SlicerHost import hands
 
-        hands.wait_until(lambda: not self.logic.job.isRunning, 60)
+        hands.wait_until(lambda: not self.logic.job.isRunning, 180)
         return self.logic.job
 
 
@@ -73,7 +74,7 @@ class Panel(ScanCase):
 
         from CTForgeryScanLib import scene
 
-        volume = add_ct(marked_ct(100))
+        volume = add_ct(marked_ct(40))
         self.select(volume)
         looks: dict[ScanState, tuple[str, bool, bool, bool, str]] = {}
         grown: list[int] = []
@@ -127,6 +128,14 @@ class Panel(ScanCase):
             self.assertTrue(look.words)
             self.assertEqual(look.progressVisible, state in RUNNING)
             self.assertEqual(look.inputsEnabled, state not in RUNNING)
+
+    def test_the_progress_is_told_in_words(self) -> None:
+        from CTForgeryScanPanel import texts
+
+        job = types.SimpleNamespace(done=12, of=26, secondsLeft=65.2, evidenceShare=None)
+        self.assertEqual(texts.progressText(job), "12 of 26 slices, 1:05 left")
+        job.evidenceShare = 0.4
+        self.assertEqual(texts.progressText(job), "evidence: 40 %, 1:05 left")
 
     def test_cancel_ends_the_worker_keeps_the_earlier_result_and_lets_scan_again(self) -> None:
         import slicer
@@ -256,7 +265,7 @@ class Refusals(ScanCase):
         self.assertIn("Model ctgan-v1 is whole", self.ui.setupLabel.text)
         hands.click(self.ui.checkButton)
         self.assertIn("looking", self.ui.setupLabel.text)
-        hands.wait_until(lambda: "processor cores" in self.ui.setupLabel.text, 60)
+        hands.wait_until(lambda: "processor cores" in self.ui.setupLabel.text, 180)
 
     def test_a_bad_model_is_refused_in_words(self) -> None:
         from SlicerHost import hands
@@ -297,9 +306,21 @@ class Doors(ScanCase):
         from CTForgeryScanLib import scene
 
         volume = slicer.util.loadVolume(str(SAMPLE))
-        result = self.logic.scan(volume, device="cpu")
+        # The forged site and its surroundings, for the whole sample takes long.
+        result = self.logic.scan(volume, device="cpu", slices=(9, 19))
         with tempfile.TemporaryDirectory() as out:
-            command = ["scan", str(SAMPLE), "-o", out, "--device", "cpu", "--progress", "none"]
+            command = [
+                "scan",
+                str(SAMPLE),
+                "-o",
+                out,
+                "--device",
+                "cpu",
+                "--slices",
+                "9:19",
+                "--progress",
+                "none",
+            ]
             self.assertEqual(main(command), 0)
             written = Path(out) / SAMPLE.stem
             expected = json.loads((written / "result.json").read_text(encoding="utf-8"))
@@ -342,6 +363,26 @@ class Doors(ScanCase):
         volume = SampleData.downloadSample("CTForgeryScanSample")
         self.assertEqual(volume.GetName(), "CTForgeryScanSample")
         self.assertEqual(volume.GetImageData().GetDimensions()[2], 26)
+
+
+class FromDicom(ScanCase):
+    def test_a_ct_from_dicom_is_judged_with_its_files_header(self) -> None:
+        """The stand-in has no DICOM database; this one knows a single file, which was compressed with loss."""
+        import slicer
+
+        with tempfile.TemporaryDirectory() as folder:
+            hu = phantoms.chest(4, 96)
+            files = phantoms.save_series(Path(folder), hu, LossyImageCompression="01")
+            database = mock.Mock(isOpen=True)
+            database.fileForInstance.side_effect = {"1.2.3": str(files[0])}.get
+            volume = add_ct(hu)
+            volume.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+            with mock.patch.object(slicer, "dicomDatabase", database, create=True):
+                result = self.logic.scan(volume, model=str(model_folder()), device="cpu")
+        self.assertEqual(result["input"]["series_uid"], phantoms.SERIES_UID)
+        self.select(volume)
+        self.assertEqual(self.ui.verdictLabel.text, "Not assessable: lossy compression")
+        self.assertIn("compressed with loss", self.ui.notesLabel.text)
 
 
 class NoMainWindow(HostTestCase):

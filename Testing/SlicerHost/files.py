@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+import vtk
 
 FILE_TYPES = {
     ".seg.nrrd": "SegmentationFile",
@@ -58,7 +59,7 @@ class qSlicerCoreIOManager:
         path = str(properties["fileName"])
         if not Path(path).exists():
             if messages is not None:
-                messages.AddMessage(slicer.vtkMRMLMessageCollection.ErrorEvent, f"File not found: {path}")
+                messages.AddMessage(vtk.vtkCommand.ErrorEvent, f"File not found: {path}")
             return False
         if kind == "SceneFile":
             return _load_scene(path, clear=bool(properties.get("clear")))

@@ -81,7 +81,9 @@ def _reach(widget: Any, place: QPoint | None = None) -> tuple[QWidget, QPoint]:
         area.ensureWidgetVisible(raw, 0, 20)
         process_events()
     place = QWidget.rect(raw).center() if place is None else place
-    if not QWidget.visibleRegion(raw).contains(place):
+    window = QWidget.window(raw)
+    hit = QWidget.childAt(window, QWidget.mapTo(raw, window, place)) or window
+    if hit is not raw and not QWidget.isAncestorOf(raw, hit):
         raise CannotReach(f"'{name}' is not visible at {place.x()}, {place.y()}")
     return raw, place
 

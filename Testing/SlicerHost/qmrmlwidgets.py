@@ -6,6 +6,7 @@ from typing import Any
 
 import slicer
 from PySide6.QtCore import Property, Signal
+from shiboken6 import isValid
 
 from .ctkwidgets import ctkDoubleSpinBox, ctkRangeWidget, ctkSliderWidget
 from .pythonqt import qt, stands_in
@@ -164,8 +165,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         return self._scene
 
     def setMRMLScene(self, scene: Any) -> None:
-        for tag in self._scene_observers:
-            self._scene.RemoveObserver(tag)
+        self._forget()
         self._scene = scene
         self._scene_observers = [
             scene.AddObserver(getattr(scene, event), self._refresh) for event in EXACT_EVENTS if scene
@@ -192,7 +192,24 @@ class qMRMLNodeComboBox(qt.QWidget):
         nodes = (self._scene.GetNthNode(index) for index in range(count))
         return [node for node in nodes if self._accepts(node)]
 
+    def _forget(self) -> None:
+        """Stops following the scene."""
+        for tag in self._scene_observers:
+            self._scene.RemoveObserver(tag)
+        for node, tag in self._node_observers:
+            node.RemoveObserver(tag)
+        self._scene_observers, self._node_observers = [], []
+
+    def _is_gone(self) -> bool:
+        """Whether Qt deleted the widget, which the scene's observers outlive."""
+        if isValid(self) and isValid(self._combo_box):
+            return False
+        self._forget()
+        return True
+
     def _refresh(self, *_event: Any) -> None:
+        if self._is_gone():
+            return
         if self._scene and (self._scene.IsBatchProcessing() or self._scene.IsClosing()):
             return  # one refresh follows when it is over
         for node, tag in self._node_observers:
@@ -213,6 +230,8 @@ class qMRMLNodeComboBox(qt.QWidget):
             self._select(ids[0] if ids and not self._options["noneEnabled"] else "")
 
     def _rename(self, node: Any, _event: str) -> None:
+        if self._is_gone():
+            return
         index = self._combo_box.findData(node.GetID())
         if index >= 0 and self._combo_box.itemText(index) != node.GetName():
             self._combo_box.setItemText(index, node.GetName())
