@@ -17,6 +17,7 @@ from CTForgeryScanLib import __version__
 from CTForgeryScanLib.assessable import Assessment, Reason, assess
 from CTForgeryScanLib.errors import InputError, ScanCancelled
 from CTForgeryScanLib.evidence import examine_header, examine_voxels
+from CTForgeryScanLib.evidence.copy_move import candidates
 from CTForgeryScanLib.evidence.finding import Finding
 from CTForgeryScanLib.evidence.places import regions_of_findings, with_evidence
 from CTForgeryScanLib.heatmap import Heatmap, Sweep, Sweeper, sweep_volume
@@ -176,7 +177,8 @@ def scan(
         assessment = replace(assessment, reasons=(*assessment.reasons, _PROCESSED_WHOLE))
     if evidence:
         step = _evidence_step(on_evidence, should_cancel)
-        findings += examine_voxels(whole, torch.device(sweeper.ran.device), step)
+        places = candidates(heatmap, first)
+        findings += examine_voxels(whole, places, torch.device(sweeper.ran.device), step)
     regions = (*(_in_whole(region, first) for region in found.regions),)
     regions += regions_of_findings(whole, findings, len(regions))
     suspicious = bool(regions) or (len(flagged) == 1 and bool(flagged[0]))
