@@ -107,7 +107,7 @@ def _body(plane: NDArray[np.int16]) -> Mask:
     blocks = plane[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
     dense = np.maximum(blocks, -1024).mean(axis=(1, 3)) > _TISSUE_HU
     # Beyond the edge the body goes on: a wall that the image cuts is not thin.
-    dense = ndimage.binary_opening(np.pad(dense, 2, mode="edge"), np.ones((3, 3)))[2:-2, 2:-2]
+    dense = ndimage.binary_opening(np.pad(dense, 2, mode="edge"), np.ones((2, 2)))[2:-2, 2:-2]
     parts, count = ndimage.label(dense)
     body = np.zeros(plane.shape, bool)
     if count:
