@@ -89,7 +89,7 @@ def _flat_lung(plane: NDArray[np.int16]) -> tuple[Mask, int, int]:
     mean = ndimage.uniform_filter(values, 7)
     down, across = np.gradient(ndimage.uniform_filter(mean, 3))
     lung = (mean > _LUNG_HU[0]) & (mean < _LUNG_HU[1]) & (np.hypot(down, across) < _STEEPEST_HU)
-    lung &= _body(plane)
+    lung &= body_of(plane)
     clipped = values <= _AIR_HU
     return (
         lung & ~clipped & (values < _TISSUE_HU),
@@ -98,7 +98,7 @@ def _flat_lung(plane: NDArray[np.int16]) -> tuple[Mask, int, int]:
     )
 
 
-def _body(plane: NDArray[np.int16]) -> Mask:
+def body_of(plane: NDArray[np.int16]) -> Mask:
     """The patient in a slice [j, i], known to a few pixels, without the cushions, whose foam has the density of lung.
 
     The convex hull of the largest dense object, for lung that the field of view cuts open is not inside its outline.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.windows import CENTRE, STRIDE, body_mask
+from CTForgeryScanLib.evidence.noise import body_of
 from training.forgers.published_pasting import Floats, ForgedVolume
 
 SYMMETRIES = 8
@@ -101,16 +101,10 @@ def _source(
             continue
         patch = ndimage.uniform_filter(box.cut(hu, (k, j, i)), (1, 5, 5))
         share = np.mean((patch > _LUNG_HU[0]) & (patch < _LUNG_HU[1]))
-        if share > 0.7 and _in_body(hu[k], j, i):
+        # The foam of cushions has the density of lung.
+        if share > 0.7 and body_of(hu[k])[j, i]:
             return k, j, i
     raise InputError("no other place of the scan holds a patch of lung; give a series with more lung")
-
-
-def _in_body(plane: NDArray[np.int16], row: int, column: int) -> bool:
-    """Whether a pixel of a slice lies in the patient: the foam of cushions has the density of lung."""
-    body = body_mask(plane)
-    r, c = (round((at - CENTRE) / STRIDE) for at in (row, column))
-    return 0 <= r < body.shape[0] and 0 <= c < body.shape[1] and bool(body[r, c])
 
 
 def _weight(box: _Box, spacing_mm: tuple[float, float, float], diameter: float) -> Floats:
