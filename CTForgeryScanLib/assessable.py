@@ -16,7 +16,7 @@ trace          worst untouched patients           warn         refuse
 =============  =================================  ===========  ===========
 grain          1.15, 1.46, 1.51 (B20f, 0.57 mm)   below 0.474  below 0.114
 periodicity    7.7, 7.6, 7.6                      above 11.0   above 20.4
-padding edge   0.022; 0.001 or less in the rest                above 0.1
+padding edge   0.024; 0.001 or less in the rest                above 0.1
 grey levels    0                                  above 0.05   above 0.3
 =============  =================================  ===========  ===========
 

@@ -18,6 +18,7 @@ from CTForgeryScanLib.assessable import Assessment, Reason, assess
 from CTForgeryScanLib.cards import DEFAULT_MODEL, choose_operating_point
 from CTForgeryScanLib.errors import InputError, ScanCancelled
 from CTForgeryScanLib.evidence import examine_header, examine_voxels
+from CTForgeryScanLib.evidence.copy_move import candidates
 from CTForgeryScanLib.evidence.finding import Finding
 from CTForgeryScanLib.evidence.places import regions_of_findings, with_evidence
 from CTForgeryScanLib.heatmap import Heatmap, Sweep, Sweeper, sweep_volume
@@ -184,7 +185,8 @@ def scan(
     alone = len(flagged) < loaded.rule.fewest_slices
     if evidence:
         step = _evidence_step(on_evidence, should_cancel)
-        findings += examine_voxels(whole, torch.device(sweeper.ran.device), step)
+        places = candidates(heatmap, first)
+        findings += examine_voxels(whole, places, torch.device(sweeper.ran.device), step)
     regions = (*(_in_whole(region, first) for region in found.regions),)
     regions += regions_of_findings(whole, findings, len(regions))
     suspicious = bool(regions) or (alone and bool(flagged.any()))

@@ -151,12 +151,13 @@ def _padding_edge(planes: list[FloatArray]) -> float:
     """Pixels between padding and air against those that border padding; nan where the field of view is not padded."""
     between = border = 0
     for plane in planes:
-        values, counts = np.unique(plane[plane < _PADDING_HU], return_counts=True)
+        # A resampling may leave ripples on the padding, so values that are close count as one.
+        values, counts = np.unique(plane[plane < _PADDING_HU] // 64, return_counts=True)
         if not len(counts) or counts.max() < 0.01 * plane.size:
             continue
-        padding = values[np.argmax(counts)]
+        padding = 64 * values[np.argmax(counts)] + 32
         step = 0.1 * (_AIR_HU - padding)
-        padded = plane == padding
+        padded = np.abs(plane - padding) <= 0.9 * step
         border += int(np.count_nonzero(ndimage.binary_dilation(padded) & ~padded))
         between += int(np.count_nonzero((plane > padding + step) & (plane < _AIR_HU - step)))
     return between / border if border >= 200 else float("nan")

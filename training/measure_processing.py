@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
@@ -49,6 +50,9 @@ def processes() -> list[Process]:
             each(lambda plane: ndimage.zoom(plane, factor, order=order)),
         )
 
+    def lanczos(factor: float) -> Process:
+        return f"Lanczos, {factor:g} times", factor, each(lambda plane: _lanczos(plane, factor))
+
     def gauss(sigma: float) -> Process:
         return f"Gauss {sigma:g} px", 1.0, each(lambda plane: ndimage.gaussian_filter(plane, sigma))
 
@@ -57,12 +61,30 @@ def processes() -> list[Process]:
 
     return [
         *(zoom(factor, order) for factor in (0.8, 0.9, 1.1, 1.2) for order in (1, 3)),
+        *(lanczos(factor) for factor in (0.85, 1.15)),
         *(gauss(sigma) for sigma in (0.5, 0.7, 1.0)),
         ("median 3x3", 1.0, each(lambda plane: ndimage.median_filter(plane, 3))),
         ("8 bits, as a picture", 1.0, each(lambda plane: np.clip((plane + 1000) / 1400, 0, 1) * 255)),
         ("8 bits, as HU", 1.0, each(fewer_levels)),
         ("equalised", 1.0, equalised),
     ]
+
+
+def _lanczos(plane: Plane, factor: float) -> NDArray[Any]:
+    size = [round(factor * length) for length in plane.shape[::-1]]
+    step = [(old - 1) / (new - 1) for old, new in zip(plane.shape[::-1], size, strict=True)]
+    image = sitk.GetImageFromArray(plane)
+    resampled = sitk.Resample(
+        image,
+        size,
+        sitk.Transform(),
+        sitk.sitkLanczosWindowedSinc,
+        (0.0, 0.0),
+        step,
+        (1.0, 0.0, 0.0, 1.0),
+        -1024.0,
+    )
+    return sitk.GetArrayFromImage(resampled)
 
 
 def equalised(planes: list[Plane]) -> list[Plane]:
@@ -102,9 +124,11 @@ def limits(traces: dict[str, list[ProcessingTraces]]) -> dict[str, Any]:
     rhythm = {patient: max(t.periodicity for t in of) for patient, of in traces.items()}
     grain = fit_tail([-float(np.log(value)) for value in finest.values()])
     periodicity = fit_maxima([float(np.log(value)) for value in rhythm.values()])
+    held_out = Counter(_judged_by_others(patient, finest, rhythm) for patient in traces)
     edges = [t.padding_edge for of in traces.values() for t in of if t.padding_edge == t.padding_edge]
     return {
         "patients": len(traces),
+        "patients by limits fitted to the others": dict(held_out),
         "grain": {"warn": np.exp(-grain["warn"]), "refuse": np.exp(-grain["refuse"]), "tail of -log": grain},
         "periodicity": {
             "warn": np.exp(periodicity["warn"]),
@@ -119,6 +143,17 @@ def limits(traces: dict[str, list[ProcessingTraces]]) -> dict[str, Any]:
             patient: {"grain": finest[patient], "periodicity": rhythm[patient]} for patient in sorted(traces)
         },
     }
+
+
+def _judged_by_others(patient: str, finest: dict[str, float], rhythm: dict[str, float]) -> str:
+    """What the limits would say of a patient had it not been among those that they were fitted to."""
+    grain = fit_tail([-float(np.log(value)) for other, value in finest.items() if other != patient])
+    periodicity = fit_maxima([float(np.log(value)) for other, value in rhythm.items() if other != patient])
+    scores = (-float(np.log(finest[patient])), grain), (float(np.log(rhythm[patient])), periodicity)
+    for severity in ("refuse", "warn"):
+        if any(score > fit[severity] for score, fit in scores):
+            return severity
+    return "neither"
 
 
 def main() -> None:

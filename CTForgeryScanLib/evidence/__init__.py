@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from CTForgeryScanLib.evidence.copied_noise import TEST, copied_noise
+from CTForgeryScanLib.evidence import copied_noise, copy_move
+from CTForgeryScanLib.evidence.copied_noise import Kji
 from CTForgeryScanLib.evidence.finding import Finding, Step, not_applicable, part_of
 from CTForgeryScanLib.evidence.header import header_hints
 from CTForgeryScanLib.evidence.noise import LungNoise, lung_noise
@@ -27,19 +28,29 @@ def examine_header(volume: Volume) -> list[Finding]:
     return [Finding(hint(volume)) for hint in header_hints()]
 
 
-def examine_voxels(volume: Volume, device: torch.device, step: Step) -> list[Finding]:
-    """The tests of the voxels, on the whole volume. Raises what ``step`` raises."""
+def examine_voxels(volume: Volume, places: list[Kji], device: torch.device, step: Step) -> list[Finding]:
+    """The tests of the voxels, on the whole volume; ``places`` [k, j, i] are the cascade's candidates.
+
+    Raises what ``step`` raises.
+    """
     noise = lung_noise(volume, part_of(step, 0, 0.4)) if len(volume.hu) >= _FEWEST_SLICES else None
     reason = _not_judged(volume, noise)
     if noise is None or reason is not None:
-        return [Finding(not_applicable(TEST, reason or ""))]
-    threshold = load_threshold(TEST)
+        return [Finding(not_applicable(test, reason or "")) for test in (copied_noise.TEST, copy_move.TEST)]
     try:
-        return copied_noise(volume, noise, threshold, device, part_of(step, 0.4, 1))
+        return _compare(volume, noise, places, device, part_of(step, 0.4, 1))
     except RuntimeError as error:
         if device.type == "cpu" or not is_out_of_memory(error):
             raise
-        return copied_noise(volume, noise, threshold, torch.device("cpu"), part_of(step, 0.4, 1))
+        return _compare(volume, noise, places, torch.device("cpu"), part_of(step, 0.4, 1))
+
+
+def _compare(
+    volume: Volume, noise: LungNoise, places: list[Kji], device: torch.device, step: Step
+) -> list[Finding]:
+    copied, moved = load_threshold(copied_noise.TEST), load_threshold(copy_move.TEST)
+    findings = copied_noise.copied_noise(volume, noise, copied, device, part_of(step, 0, 0.4))
+    return findings + copy_move.copy_move(volume, noise, places, moved, device, part_of(step, 0.4, 1))
 
 
 def _not_judged(volume: Volume, noise: LungNoise | None) -> str | None:

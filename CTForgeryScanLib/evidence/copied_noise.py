@@ -45,7 +45,8 @@ ROW, COLUMN = 0.43, 0.27
 """Where the published touch-up takes its block, as a share of rows and columns; along k at half the slices."""
 
 NEAR_KJI = (3, 6, 6)
-"""Shifts up to these are no copy: noise resembles itself there, for slices overlap and anatomy runs on."""
+"""Shifts up to these are no copy: noise resembles itself there, for slices overlap and anatomy runs on. Along k alone
+(``beside``) it may do so at any distance, as rings do, so such copies have a higher threshold of their own."""
 
 _COPIED_HU = -800
 """Brighter voxels of the block are replaced by the mean of the rest before its noise is added to a site."""
@@ -76,6 +77,11 @@ class Copy:
     side: int
 
     @property
+    def beside(self) -> bool:
+        """Whether site and source are at the same place of different slices."""
+        return all(abs(by) <= near for by, near in zip(self.shift_kji[1:], NEAR_KJI[1:], strict=True))
+
+    @property
     def shift_kji(self) -> Kji:
         """From the source to the site."""
         k, j, i = (a - b for a, b in zip(self.site_kji, self.source_kji, strict=True))
@@ -98,7 +104,11 @@ def copied_noise(
             f"(43 % down, 27 % across) holds only {voxels} voxels of even lung; {_FEWEST_VOXELS} are needed."
         )
         return [Finding(not_applicable(TEST, text))]
-    copies = find_copies(volume, noise, columns, threshold.threshold, device, step)
+    copies = [
+        copy
+        for copy in find_copies(volume, noise, columns, threshold.threshold, device, step)
+        if copy.score >= (threshold.beside if copy.beside else threshold.threshold)
+    ]
     if not copies:
         text = "No part of the lung has the noise of the block that CT-GAN's touch-up copies."
         return [Finding(nothing_found(TEST, text, threshold=threshold.threshold))]
@@ -377,14 +387,13 @@ def _placed(
 
 
 def _without_echoes(copies: list[Copy]) -> list[Copy]:
-    """Without what others explain: all sites of a scan share one block's noise, so they also agree with one another."""
+    """The copies of one block, the best one's, without what they explain: sites also agree with one another."""
     kept: list[Copy] = []
-    known: list[Kji] = []
     for copy in copies:
-        shift = np.array(copy.shift_kji)
-        pairs = itertools.permutations(known, 2)
-        if any(np.abs(shift - np.subtract(a, b)).max() <= _SAME for a, b in pairs):
+        known = [kept[0].source_kji, *(other.site_kji for other in kept)] if kept else [copy.source_kji]
+        if copy.source_kji[1:] != known[0][1:]:
             continue
-        kept.append(copy)
-        known += [copy.site_kji] if copy.source_kji in known else [copy.source_kji, copy.site_kji]
+        shift = np.array(copy.shift_kji)
+        if all(np.abs(shift - np.subtract(a, b)).max() > _SAME for a, b in itertools.permutations(known, 2)):
+            kept.append(copy)
     return kept

@@ -11,7 +11,6 @@ from skimage.morphology import convex_hull_image
 
 from CTForgeryScanLib.evidence.finding import Step
 from CTForgeryScanLib.volume import Volume
-from CTForgeryScanLib.windows import CENTRE, STRIDE, body_mask
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -33,6 +32,7 @@ _CLIP = 3.0
 
 _SPREAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 _REST = 5  # side in pixels of the mean that is taken away as anatomy
+_BLOCK = 4  # pixels by which the body is known
 _ROWS_WITH_LUNG = 0.01  # share of the fullest row's (column's) flat lung with which the bounding box ends
 
 
@@ -89,7 +89,7 @@ def _flat_lung(plane: NDArray[np.int16]) -> tuple[Mask, int, int]:
     mean = ndimage.uniform_filter(values, 7)
     down, across = np.gradient(ndimage.uniform_filter(mean, 3))
     lung = (mean > _LUNG_HU[0]) & (mean < _LUNG_HU[1]) & (np.hypot(down, across) < _STEEPEST_HU)
-    lung &= _body(plane)
+    lung &= body_of(plane)
     clipped = values <= _AIR_HU
     return (
         lung & ~clipped & (values < _TISSUE_HU),
@@ -98,16 +98,21 @@ def _flat_lung(plane: NDArray[np.int16]) -> tuple[Mask, int, int]:
     )
 
 
-def _body(plane: NDArray[np.int16]) -> Mask:
-    """The patient in a slice [j, i], known to four pixels, without the cushions, whose foam has the density of lung.
+def body_of(plane: NDArray[np.int16]) -> Mask:
+    """The patient in a slice [j, i], known to a few pixels, without the cushions, whose foam has the density of lung.
 
-    Its convex hull, for lung that the field of view cuts open is not inside the body's outline.
+    The convex hull of the largest dense object, for lung that the field of view cuts open is not inside its outline.
     """
-    windows = convex_hull_image(body_mask(plane))
+    rows, columns = (n // _BLOCK for n in plane.shape)
+    blocks = plane[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
+    dense = np.maximum(blocks, -1024).mean(axis=(1, 3)) > _TISSUE_HU
+    # Beyond the edge the body goes on: a wall that the image cuts is not thin.
+    dense = ndimage.binary_opening(np.pad(dense, 2, mode="edge"), np.ones((2, 2)))[2:-2, 2:-2]
+    parts, count = ndimage.label(dense)
     body = np.zeros(plane.shape, bool)
-    first = int(CENTRE) - STRIDE // 2 + 1
-    rows, columns = (STRIDE * n for n in windows.shape)
-    body[first : first + rows, first : first + columns] = windows.repeat(STRIDE, 0).repeat(STRIDE, 1)
+    if count:
+        hull = convex_hull_image(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+        body[: rows * _BLOCK, : columns * _BLOCK] = hull.repeat(_BLOCK, 0).repeat(_BLOCK, 1)
     return body
 
 

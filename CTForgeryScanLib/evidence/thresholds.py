@@ -18,6 +18,8 @@ class Threshold:
     """From which score a test has found something, and the distribution (Gumbel) of untouched scans' highest scores."""
 
     threshold: float
+    beside: float
+    """The threshold for copies at the same place of another slice, where rings resemble themselves."""
     location: float
     scale: float
 
@@ -36,7 +38,8 @@ def load_threshold(test: str) -> Threshold:
     path = thresholds_file()
     try:
         given = json.loads(path.read_text(encoding="utf-8"))[test]
-        return Threshold(float(given["threshold"]), float(given["location"]), float(given["scale"]))
+        fields = ("threshold", "beside", "location", "scale")
+        return Threshold(*(float(given[field]) for field in fields))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"The thresholds in '{path}' are missing or damaged: install ctforgeryscan again."

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -163,6 +163,7 @@ class WithoutFilesTest(unittest.TestCase):
 
 
 class PropertyTest(unittest.TestCase):
+    @settings(deadline=None)
     @given(
         turn=st.tuples(*[st.floats(-180, 180)] * 3),
         zero=st.floats(-2000, 2000),
@@ -206,6 +207,7 @@ class PropertyTest(unittest.TestCase):
         if (count - 1) * min(abs(step - 1.0), abs(step * np.cos(lean) - 1.0)) > 1.01:
             self.assertTrue(located([float(k) for k in range(count)]).found)
 
+    @settings(deadline=None)
     @given(diameter=st.floats(50, 700), off=st.floats(-0.3, 0.3))
     def test_field_of_view(self, diameter: float, off: float) -> None:
         evidence = field_of_view(
@@ -214,6 +216,7 @@ class PropertyTest(unittest.TestCase):
         if abs(abs(off) - 0.01) > 1e-6:
             self.assertEqual(evidence.found, abs(off) > 0.01)
 
+    @settings(deadline=None)
     @given(odd=st.integers(0, 9), total=st.integers(1, 9))
     def test_identifiers_are_counted(self, odd: int, total: int) -> None:
         odd = min(odd, total)
@@ -225,6 +228,7 @@ class PropertyTest(unittest.TestCase):
         self.assertEqual((evidence.score, evidence.found), (odd, odd > 0))
         self.assertFalse(repeated_identifiers(of_files(files)).found)
 
+    @settings(deadline=None)
     @given(
         values=st.lists(st.sampled_from(["100", "120", "140"]), min_size=2, max_size=6),
     )

@@ -1,0 +1,225 @@
+"""Copied noise and copy-move: found where they were forged, in whatever became of the scan since; not in untouched."""
+
+from __future__ import annotations
+
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import ndimage
+
+import CTForgeryScanLib
+import phantoms
+from CTForgeryScanLib.errors import ScanCancelled
+from CTForgeryScanLib.evidence import copied_noise, copy_move, examine_voxels
+from CTForgeryScanLib.evidence.finding import Evidence, Step
+from CTForgeryScanLib.evidence.noise import LungNoise, lung_noise
+from CTForgeryScanLib.evidence.thresholds import load_threshold
+from CTForgeryScanLib.models import load_model
+from CTForgeryScanLib.picture import draw
+from CTForgeryScanLib.volume import Volume, load_volume
+from small_models import write_model
+from training.forgers import copy_move as copy_move_forger
+from training.forgers import published_pasting
+
+SPACING = (1.0, 1.0, 1.0)  # at which the block of 41 voxels is lower than the scan
+SITE = (225, 160, 26)  # (i, j, k), in the lung that the touch-up does not copy from
+CPU = torch.device("cpu")
+
+
+def silent(share: float) -> None:
+    """Nobody looks at the progress."""
+
+
+def volume_of(hu: NDArray[np.int16]) -> Volume:
+    return load_volume((hu, phantoms.geometry(SPACING)))
+
+
+def answers(
+    hu: NDArray[np.int16], test: str, places: list[tuple[int, int, int]] | None = None, step: Step = silent
+) -> list[Evidence]:
+    findings = examine_voxels(volume_of(hu), places or [], CPU, step)
+    return [f.evidence for f in findings if f.evidence.test == test]
+
+
+class CopiedNoise(unittest.TestCase):
+    untouched: NDArray[np.int16]
+    forged: NDArray[np.int16]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.untouched = phantoms.chest(slices=60, size=320)
+        rng = np.random.default_rng(0)
+        cls.forged = published_pasting.forge(cls.untouched, SPACING, SITE, "remove", rng).hu
+
+    def assert_found(self, hu: NDArray[np.int16], site: tuple[int, ...]) -> None:
+        (answer,) = answers(hu, copied_noise.TEST)
+        self.assertTrue(answer.found, answer.text)
+        assert answer.center_ijk is not None and answer.score is not None and answer.threshold is not None
+        np.testing.assert_allclose(answer.center_ijk, site, atol=2)
+        self.assertGreater(answer.score, answer.threshold)
+        np.testing.assert_allclose(answer.center_ras or (), volume_of(hu).ijk_to_ras_point(answer.center_ijk))
+
+    def test_an_untouched_scan_has_none(self) -> None:
+        (answer,) = answers(self.untouched, copied_noise.TEST)
+        self.assertEqual((answer.applicable, answer.found), (True, False), answer.text)
+
+    def test_a_removal_is_found_at_its_site(self) -> None:
+        self.assert_found(self.forged, SITE)
+
+    def test_slices_cut_off_since_do_not_hide_it(self) -> None:
+        self.assert_found(self.forged[6:], (SITE[0], SITE[1], SITE[2] - 6))
+        self.assert_found(self.forged[:52], SITE)
+
+    def test_a_flip_does_not_hide_it(self) -> None:
+        i, j, k = SITE
+        self.assert_found(self.forged[:, :, ::-1].copy(), (319 - i, j, k))
+        self.assert_found(self.forged[:, ::-1].copy(), (i, 319 - j, k))
+        self.assert_found(self.forged[::-1].copy(), (i, j, 59 - k))
+
+    def test_an_offset_does_not_hide_it(self) -> None:
+        self.assert_found(self.forged + np.int16(15), SITE)
+
+    def test_all_sites_are_found_and_no_echo_of_them(self) -> None:
+        hu = self.untouched
+        sites = [(205, 130, 22), (240, 190, 38)]
+        for n, site in enumerate(sites):
+            rng = np.random.default_rng(n)
+            hu = published_pasting.forge(hu, SPACING, site, "remove", rng).hu
+        found = [e.center_ijk for e in answers(hu, copied_noise.TEST)]
+        self.assertEqual(len(found), 2, found)
+        for site in sites:
+            self.assertLessEqual(min(np.abs(np.subtract(place or (), site)).max() for place in found), 2)
+
+    def test_it_says_why_it_cannot_be_looked_for(self) -> None:
+        noisy = phantoms.chest(slices=10, size=320, noise_hu=100)
+        clipped = np.maximum(noisy - 100, -1000).astype(np.int16)
+        smooth = np.rint(ndimage.gaussian_filter(self.untouched.astype(float), (0, 3, 3))).astype(np.int16)
+        solid = np.maximum(self.untouched, 0)
+        for words, hu in {
+            "cut off at -1000": clipped,
+            "smoothed away": smooth,
+            "no even lung": solid,
+            "at least 4 slices": self.untouched[:2],
+        }.items():
+            with self.subTest(words):
+                (answer,) = answers(hu, copied_noise.TEST)
+                self.assertEqual((answer.applicable, answer.found), (False, False))
+                self.assertIn(words, answer.reason or "")
+
+    def test_progress_rises_to_the_end_and_cancel_stops(self) -> None:
+        shares: list[float] = []
+        answers(self.forged, copied_noise.TEST, step=shares.append)
+        self.assertEqual(shares, sorted(shares))
+        self.assertEqual(shares[-1], 1)
+
+        def cancel(share: float) -> None:
+            if share > 0.5:
+                raise ScanCancelled
+
+        with self.assertRaises(ScanCancelled):
+            answers(self.forged, copied_noise.TEST, step=cancel)
+
+    def test_a_finding_becomes_a_region_and_leaves_the_cascade_alone(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            model = load_model(write_model(Path(folder) / "m"))
+        source = (self.forged, phantoms.geometry(SPACING))
+        told: list[float] = []
+        result, without = (
+            CTForgeryScanLib.scan(
+                source, model=model, device="cpu", evidence=e, on_evidence=lambda p: told.append(p.done)
+            )
+            for e in (True, False)
+        )
+        self.assertEqual((result.verdict, without.verdict), ("suspicious", "no_tampering_found"))
+        self.assertEqual(told[-1], 1)
+        self.assertEqual((without.findings, without.regions), ((), ()))
+        self.assertEqual((result.slices, result.probability), (without.slices, without.probability))
+        (region,) = result.regions
+        self.assertEqual((region.id, region.source), (1, "copied_noise"))
+        self.assertGreater(region.score, 0.999)
+        np.testing.assert_allclose(region.center_ijk, SITE, atol=2)
+        assert result.labels is not None
+        self.assertEqual(set(np.unique(result.labels)), {0, 1})
+        r, c = (round((at - 15.5) / 4) for at in (SITE[1], SITE[0]))
+        self.assertEqual(result.labels[SITE[2], r, c], 1)
+        self.assertGreater(draw(result).height, draw(without).height)
+
+
+class Search(unittest.TestCase):
+    @settings(max_examples=15, deadline=None)
+    @given(
+        shift=st.tuples(st.integers(-12, 7), st.integers(-40, 40), st.integers(12, 60)),
+        seed=st.integers(0, 1000),
+    )
+    def test_a_copy_is_found_at_exactly_its_shift(self, shift: tuple[int, int, int], seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        white = rng.normal(size=(40, 112, 128)).astype(np.float32)
+        side, (k, j, i) = 20, (13, 45, 20)
+        block = white[k : k + side, j : j + side, i : i + side].copy()
+        dk, dj, di = shift
+        white[k + dk : k + dk + side, j + dj : j + dj + side, i + di : i + di + side] += 0.7 * block
+        noise = LungNoise(np.clip(white, -3, 3), (0, 0, 0), 30.0, 0.3, 0.0)
+        hu = np.full(white.shape, -850, np.int16)
+        spacing = 32 / 16  # a block of int(1.3 · 16) = 20 voxels
+        volume = Volume(hu, np.diag([spacing] * 3 + [1]), "made")
+        self.assertEqual(copied_noise.block_side(volume.spacing_mm), side)
+        best, *_ = copied_noise.find_copies(volume, noise, [(j, i)], 4.0, CPU, silent)
+        self.assertEqual(best.shift_kji, shift)
+
+
+class CopyMove(unittest.TestCase):
+    def test_a_moved_patch_is_found_in_each_symmetry(self) -> None:
+        untouched = phantoms.chest(slices=30, size=320)
+        seen = set()
+        for seed in range(6):
+            rng = np.random.default_rng(seed)
+            forged = copy_move_forger.forge(untouched, SPACING, (225, 160, 15), rng, (20.0, 28.0))
+            (answer,) = answers(forged.hu, copy_move.TEST, [(15, 160, 225)])
+            self.assertTrue(answer.found, (forged.metadata, answer.text))
+            self.assertEqual(answer.center_ijk, (225, 160, 15))
+            i, j, k = forged.metadata["source_ijk"]
+            self.assertIn(f"slice {k}, pixel ({i}, {j})", answer.text)
+            seen.add(forged.metadata["symmetry"])
+        self.assertGreater(len(seen), 3)
+
+    def test_an_untouched_scan_has_none(self) -> None:
+        (answer,) = answers(
+            phantoms.chest(slices=30, size=320), copy_move.TEST, [(15, 160, 225), (5, 150, 90)]
+        )
+        self.assertEqual((answer.applicable, answer.found), (True, False), answer.text)
+
+    def test_outside_lung_it_is_not_applicable(self) -> None:
+        (answer,) = answers(phantoms.chest(slices=30, size=320), copy_move.TEST, [(15, 160, 160)])
+        self.assertFalse(answer.applicable)
+
+
+class Noise(unittest.TestCase):
+    def test_it_is_white_and_only_in_flat_lung(self) -> None:
+        hu = phantoms.chest(slices=10, size=320)
+        noise = lung_noise(volume_of(hu), silent)
+        assert noise is not None
+        k0, j0, i0 = noise.first_kji
+        _, rows, columns = noise.white.shape
+        there = hu[k0:, j0 : j0 + rows, i0 : i0 + columns]
+        self.assertTrue(np.all((there < -500)[noise.white != 0]))
+        flat = noise.white
+        self.assertLess(abs(float((flat[:, :, 2:] * flat[:, :, :-2]).mean())), 0.1)
+
+
+class Thresholds(unittest.TestCase):
+    def test_each_test_has_one_at_one_false_finding_in_a_thousand(self) -> None:
+        for test, share in ((copied_noise.TEST, 1 / 1000), (copy_move.TEST, 1 / 1000 / copy_move.CANDIDATES)):
+            threshold = load_threshold(test)
+            # The stored numbers are rounded.
+            self.assertAlmostEqual(threshold.probability_untouched(threshold.threshold) / share, 1, delta=0.1)
+            self.assertGreaterEqual(threshold.beside, threshold.threshold)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,61 @@
+"""Seconds and memory of the tests that need no training.
+
+``python Testing/benchmarks/evidence.py [--slices 300] [--device auto]`` prints the seconds of laying the noise bare, of
+copied noise and of copy-move at four places, and the peak memory of the process. The slices are the bundled sample's,
+repeated, so copies of slices are found, as they should be; the work is that of any scan of this size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from CTForgeryScanLib.evidence import copied_noise, copy_move
+from CTForgeryScanLib.evidence.noise import lung_noise
+from CTForgeryScanLib.evidence.thresholds import load_threshold
+from CTForgeryScanLib.heatmap import choose_device
+from CTForgeryScanLib.volume import load_volume
+
+SAMPLE = Path(__file__).resolve().parents[2] / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
+
+
+def silent(share: float) -> None:
+    """Nobody looks at the progress."""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Speed and memory of the evidence tests.")
+    parser.add_argument("--slices", type=int, default=300)
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    device = choose_device(args.device)
+    sample = load_volume(SAMPLE)
+    volume = load_volume((np.resize(sample.hu, (args.slices, *sample.hu.shape[1:])), sample.ijk_to_ras))
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {device}, {args.slices} slices"
+    )
+    started = time.perf_counter()
+    noise = lung_noise(volume, silent)
+    assert noise is not None
+    print(f"noise: {time.perf_counter() - started:.1f} s, box {noise.white.shape}", flush=True)
+    started = time.perf_counter()
+    copied_noise.copied_noise(volume, noise, load_threshold(copied_noise.TEST), device, silent)
+    print(f"copied noise: {time.perf_counter() - started:.1f} s", flush=True)
+    started = time.perf_counter()
+    lung = np.argwhere(noise.white != 0)[:: max(np.count_nonzero(noise.white) // copy_move.CANDIDATES, 1)]
+    places = [(int(k), int(j), int(i)) for k, j, i in lung[: copy_move.CANDIDATES] + noise.first_kji]
+    copy_move.copy_move(volume, noise, places, load_threshold(copy_move.TEST), device, silent)
+    print(f"copy-move at {len(places)} places: {time.perf_counter() - started:.1f} s", flush=True)
+    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

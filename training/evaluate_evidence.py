@@ -1,0 +1,253 @@
+"""How often the evidence tests find what was forged, and what they find in untouched series.
+
+``python -m training.evaluate_evidence --data DIR [--sites 100]`` prints the table. Untouched series are forged by
+CT-GAN's published pasting rules with made-up content (``training.forgers``), one random lung site at a time, and
+changed afterwards as scans are changed on their way. The constants of the tests were chosen on the four patients of
+``CHOSEN_ON``; the table counts the others apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.evidence import copied_noise, copy_move, examine_voxels
+from CTForgeryScanLib.evidence.finding import Evidence
+from CTForgeryScanLib.volume import Volume, load_volume
+from CTForgeryScanLib.windows import CENTRE, STRIDE
+from training.crops import lung_mask
+from training.forgers import copy_move as copy_move_forger
+from training.forgers import published_pasting
+
+CHOSEN_ON = frozenset({"LIDC-IDRI-0002", "LIDC-IDRI-0314", "RIDER-0117", "R01-001"})
+"""Patients on whom the constants of the tests were chosen."""
+
+NEAR = 2
+"""Voxels along each axis within which a finding is at the site."""
+
+Ijk = tuple[int, int, int]
+Kind = Literal["remove", "inject", "copy_move"]
+Change = Callable[[NDArray[np.int16], Ijk, np.random.Generator], tuple[NDArray[np.int16], tuple[float, ...]]]
+"""A forged volume [k, j, i] and its site -> the volume as it was passed on, and where the site is then."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is forged, what happened to the scan since, and at one of how many sites it is tried."""
+
+    name: str
+    kind: Kind
+    change: Change
+    every: int = 1
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Measure the evidence tests.")
+    parser.add_argument("--data", type=Path, required=True, help="folder with ct/")
+    parser.add_argument("--sites", type=int, default=100)
+    args = parser.parse_args(argv)
+    with (args.data / "ct" / "cases.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    applicable: list[tuple[str, Volume]] = []
+    print("untouched series: findings", flush=True)
+    for row in rows:
+        volume = load_volume(args.data / "ct" / row["case"])
+        rng = np.random.default_rng(9)
+        places = [random_site(volume, rng)[::-1] for _ in range(copy_move.CANDIDATES)]
+        answers = answers_in(volume.hu, volume, places)
+        said = "; ".join(
+            f"{test} {answer.reason or sum(e.found for e in answers if e.test == test)}"
+            for test, answer in ((e.test, e) for e in answers)
+        )
+        print(f"  {row['case']}: {said}", flush=True)
+        if answers[0].applicable and can_be_forged(volume):
+            applicable.append((row["patient"], volume))
+    counts: Counter[tuple[str, bool, str]] = Counter()
+    for n in range(args.sites):
+        patient, volume = applicable[n % len(applicable)]
+        for condition in CONDITIONS:
+            if (n // len(applicable)) % condition.every == 0:
+                outcome, false = forge_and_look(volume, condition, n)
+                held_out = patient not in CHOSEN_ON
+                counts[condition.name, held_out, outcome] += 1
+                counts[condition.name, held_out, "false"] += false
+        print(f"site {n} of {patient}", flush=True)
+        if n % 10 == 9:
+            print_table(counts)
+    print_table(counts)
+
+
+def print_table(counts: Counter[tuple[str, bool, str]]) -> None:
+    """Sites found, not found and not judged, and false findings, by condition: held-out patients and the others."""
+    print(
+        "| forged and changed | patients | sites | found within 2 voxels | missed | not applicable | false |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for condition in CONDITIONS:
+        for held_out in (True, False):
+            found, missed, lacking, false = (
+                counts[condition.name, held_out, what]
+                for what in ("found", "missed", "not applicable", "false")
+            )
+            words = "held out" if held_out else "chosen on"
+            sites = found + missed + lacking
+            share = f"{found} ({100 * found / max(sites, 1):.0f} %)"
+            print(f"| {condition.name} | {words} | {sites} | {share} | {missed} | {lacking} | {false} |")
+
+
+def forge_and_look(volume: Volume, condition: Condition, seed: int) -> tuple[str, int]:
+    """Forge one random lung site, change the scan, look: "found", "missed" or "not applicable"; false findings."""
+    rng = np.random.default_rng([seed, 6])
+    hu, site = forged_at_random(volume, condition.kind, rng)
+    hu, expected = condition.change(hu, site, rng)
+    test = copy_move.TEST if condition.kind == "copy_move" else copied_noise.TEST
+    answers = [
+        e for e in answers_in(hu, volume, [site[::-1]] if test == copy_move.TEST else []) if e.test == test
+    ]
+    if not answers[0].applicable:
+        return "not applicable", 0
+    at_site = [
+        e.center_ijk is not None and bool(np.abs(np.subtract(e.center_ijk, expected)).max() <= NEAR)
+        for e in answers
+        if e.found
+    ]
+    return ("found" if any(at_site) else "missed"), len(at_site) - sum(at_site)
+
+
+def answers_in(hu: NDArray[np.int16], like: Volume, places: list[Ijk]) -> list[Evidence]:
+    """The answers of the tests of the voxels for voxels with the geometry of another volume; places are [k, j, i]."""
+    volume = load_volume((hu, like.ijk_to_ras))
+    findings = examine_voxels(volume, places, torch.device("cpu"), lambda share: None)
+    return [f.evidence for f in findings]
+
+
+def can_be_forged(volume: Volume) -> bool:
+    """Whether the published pasting works at this volume's spacing."""
+    try:
+        forged_at_random(volume, "remove", np.random.default_rng(0))
+    except InputError:
+        return False
+    return True
+
+
+def forged_at_random(
+    volume: Volume, kind: Kind, rng: np.random.Generator, tries: int = 60
+) -> tuple[NDArray[np.int16], Ijk]:
+    """The volume forged at a random place in lung. Raises InputError where no try succeeds."""
+    for _ in range(tries):
+        site = random_site(volume, rng)
+        try:
+            if kind == "copy_move":
+                return copy_move_forger.forge(volume.hu, volume.spacing_mm, site, rng).hu, site
+            return published_pasting.forge(volume.hu, volume.spacing_mm, site, kind, rng).hu, site
+        except InputError:
+            # Too near the border for the forger: another place.
+            continue
+    raise InputError(f"No place to forge was found in '{volume.source}': give a series with more lung.")
+
+
+def random_site(volume: Volume, rng: np.random.Generator, tries: int = 500) -> Ijk:
+    """A random place in lung. Raises InputError where there is next to none."""
+    for _ in range(tries):
+        k = int(rng.integers(len(volume.hu)))
+        places = np.argwhere(lung_mask(volume.hu[k]))
+        if len(places):
+            r, c = places[rng.integers(len(places))]
+            return int(STRIDE * c + CENTRE), int(STRIDE * r + CENTRE), k
+    raise InputError(f"No lung was found in '{volume.source}': give a chest CT.")
+
+
+# --- What happens to a scan afterwards -----------------------------------------------------------------------------
+
+
+def unchanged(hu: NDArray[np.int16], site: Ijk, rng: np.random.Generator) -> tuple[NDArray[np.int16], Ijk]:
+    """As it was forged."""
+    return hu, site
+
+
+def cut(hu: NDArray[np.int16], site: Ijk, rng: np.random.Generator) -> tuple[NDArray[np.int16], Ijk]:
+    """Up to a quarter of the slices cut off each end, the site kept."""
+    i, j, k = site
+    first = int(rng.integers(min(len(hu) // 4, k) + 1))
+    last = int(rng.integers(min(len(hu) // 4, len(hu) - 1 - k) + 1))
+    return hu[first : len(hu) - last], (i, j, k - first)
+
+
+def flipped(axes: tuple[int, ...]) -> Change:
+    """Flipped along these axes of [k, j, i]."""
+
+    def change(
+        hu: NDArray[np.int16], site: Ijk, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int16], tuple[float, ...]]:
+        return np.ascontiguousarray(np.flip(hu, axes)), tuple(
+            size - 1 - at if 2 - n in axes else at
+            for n, (at, size) in enumerate(zip(site, reversed(hu.shape), strict=True))
+        )
+
+    return change
+
+
+def offset(by: int) -> Change:
+    """All values higher by so many HU."""
+    return lambda hu, site, rng: (hu + np.int16(by), site)
+
+
+def jpeg(quality: int) -> Change:
+    """Each slice through an 8-bit JPEG of the lung window, which is how pictures of CT travel."""
+
+    def plane(hu: NDArray[np.int16]) -> NDArray[np.int16]:
+        grey = np.clip((hu.astype(np.float32) + 1024) / 1424 * 255, 0, 255).round().astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(grey).save(buffer, "JPEG", quality=quality)
+        return (np.asarray(Image.open(buffer), np.float32) / 255 * 1424 - 1024).round().astype(np.int16)
+
+    return lambda hu, site, rng: (np.stack([plane(p) for p in hu]), site)
+
+
+def blurred(sigma: float) -> Change:
+    """Each slice filtered by a Gaussian of so many pixels."""
+    return lambda hu, site, rng: (
+        np.rint(ndimage.gaussian_filter(hu.astype(np.float32), (0, sigma, sigma))).astype(np.int16),
+        site,
+    )
+
+
+def shifted(by: float) -> Change:
+    """Each slice resampled (cubic) on a grid shifted by so many pixels: its noise is interpolated, its size kept."""
+    return lambda hu, site, rng: (
+        np.rint(ndimage.shift(hu.astype(np.float32), (0, by, by), order=3, mode="nearest")).astype(np.int16),
+        (site[0] + by, site[1] + by, site[2]),
+    )
+
+
+CONDITIONS = (
+    Condition("removal", "remove", unchanged),
+    Condition("removal, slices cut off either end", "remove", cut),
+    Condition("removal, flipped left-right", "remove", flipped((2,)), every=4),
+    Condition("removal, flipped front-back and head-foot", "remove", flipped((0, 1)), every=4),
+    Condition("removal, 20 HU added", "remove", offset(20), every=4),
+    Condition("removal, 8-bit JPEG, quality 95", "remove", jpeg(95), every=5),
+    Condition("removal, 8-bit JPEG, quality 75", "remove", jpeg(75), every=5),
+    Condition("removal, resampled by half a pixel", "remove", shifted(0.5), every=5),
+    Condition("removal, Gauss 1 px", "remove", blurred(1.0), every=5),
+    Condition("injection", "inject", unchanged, every=3),
+    Condition("copy-move, its place among the candidates", "copy_move", unchanged),
+)
+
+
+if __name__ == "__main__":
+    main()
