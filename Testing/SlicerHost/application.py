@@ -86,7 +86,7 @@ class qSlicerApplication(qt.QApplication):
             for name in self._layout_manager.sliceViewNames():
                 self._layout_manager.sliceWidget(name).sliceView()._close()
             self._main_window.hide()
-        slicer.mrmlScene.Clear(1)
+        slicer.mrmlScene.Clear()
 
     # The scene and its logics
 

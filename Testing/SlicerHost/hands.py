@@ -114,6 +114,7 @@ def press(widget: Any, keys: str) -> None:
     :raises CannotReach: if a person could not
     """
     raw, _ = _reach(widget)
+    QWidget.activateWindow(QWidget.window(raw))  # shortcuts are the active window's
     QWidget.setFocus(raw)
     process_events()
     for index in range(QKeySequence(keys).count()):
@@ -179,6 +180,7 @@ def drag(
 ) -> None:
     """Drags the mouse over a widget, a slice view say, from place to place in its pixels, y downwards."""
     raw, place = _reach(view, QPoint(*start))
+    _move(raw, place, Qt.MouseButton.NoButton)
     QTest.mousePress(raw, button, Qt.KeyboardModifier.NoModifier, place)
     for step in range(1, steps + 1):
         x, y = (round(a + (b - a) * step / steps) for a, b in zip(start, end, strict=True))
@@ -189,7 +191,7 @@ def drag(
 
 
 def _move(raw: QWidget, place: QPoint, button: Any) -> None:
-    """A move with the button held, which QTest.mouseMove does not do."""
+    """A move with a button held, which QTest.mouseMove does not do."""
     where = QPointF(place)
     event = QMouseEvent(
         QEvent.Type.MouseMove,
