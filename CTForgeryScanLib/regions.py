@@ -144,10 +144,11 @@ def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Pla
         outline = usual + rule.outline * rise
         parts, _ = ndimage.label(averaged >= outline, np.ones((3, 3, 3)))
         whole = parts == parts[peak]
-        # Averaging reaches beyond the site; it ends where its own slices do.
-        warm = np.flatnonzero((whole & (logits >= outline)).any(axis=(1, 2)))
         mask = whole.copy()
-        mask[: warm[0]] = mask[warm[-1] + 1 :] = False
+        # Averaging reaches beyond the site; it ends where its own slices do. A weak place may have none that warm.
+        warm = np.flatnonzero((whole & (logits >= outline)).any(axis=(1, 2)))
+        if warm.size:
+            mask[: warm[0]] = mask[warm[-1] + 1 :] = False
         (box,) = ndimage.find_objects(mask.astype(np.uint8))
         yield _Place(rise, box, mask[box])
         left[:, *around] = -LIMIT

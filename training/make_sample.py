@@ -1,4 +1,4 @@
-"""Make the bundled sample: a simulated chest CT with one forged nodule, marked as forged in its header.
+"""Make the bundled sample: a simulated chest CT from which a forger removed a nodule, marked as forged in its header.
 
     python -m training.make_sample [--output Resources/SampleData/CTForgeryScanSample.nrrd] [--untouched twin.nrrd]
 
@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from training.forgers.published_pasting import ForgedVolume, forge
 from training.simulated_ct import SimulatedCT, simulate
@@ -28,39 +27,15 @@ FORGED_KEY = "CTForgeryScan_forged"  # header field: JSON list of sites, empty f
 LIMIT_BYTES = 8_000_000
 
 
-def choose_site(ct: SimulatedCT) -> tuple[int, int, int]:
-    """(i, j, k) of a plausible injection: mid-volume, deep in the left lung, no large vessel or real nodule near."""
-    k = ct.hu.shape[0] // 2
-    si, sj, sk = ct.spacing_mm
-    slab = ct.hu[max(k - 3, 0) : k + 4].astype(np.float32)
-    dense = ndimage.uniform_filter((slab > -700).astype(np.float32).mean(axis=0), round(24 / si))
-    lung = ndimage.distance_transform_edt(ct.lung[k] > 0.5) * si
-    j, i = np.indices(lung.shape)
-    allowed = (lung > 18) & (i > 0.6 * lung.shape[1])  # the touch-up block is copied from the right lung
-    for ci, cj, ck in ct.nodules_ijk:
-        allowed &= np.hypot(np.hypot((i - ci) * si, (j - cj) * sj), (k - ck) * sk) > 42
-    if not allowed.any():
-        raise ValueError(
-            "this seed leaves no free place in the left lung for the forged nodule; choose another seed"
-        )
-    row, column = np.unravel_index(int(np.argmin(np.where(allowed, dense, np.inf))), lung.shape)
-    return int(column), int(row), k
-
-
-def site_record(ct: SimulatedCT, forged: ForgedVolume) -> dict[str, object]:
-    """One entry of the header's site list: kind, (i, j, k), RAS in mm, and the diameter of the new bright tissue."""
-    i, j, k = forged.metadata["ijk"]
-    ras = (ct.ijk_to_ras @ np.array([i, j, k, 1.0]))[:3]
-    added = (forged.hu[k].astype(int) - ct.hu[k] > 250) & (forged.hu[k] > -500)
-    labels, _ = ndimage.label(added)
-    name = labels[j, i]
-    pixels = int((labels == name).sum()) if name else 0
-    diameter = 2 * np.sqrt(pixels * ct.spacing_mm[0] * ct.spacing_mm[1] / np.pi)
+def site_record(ct: SimulatedCT, forged: ForgedVolume, diameter_mm: float) -> dict[str, object]:
+    """One entry of the header's site list: kind, (i, j, k), RAS in mm, and the removed nodule's diameter."""
+    ijk = forged.metadata["ijk"]
+    ras = (ct.ijk_to_ras @ np.array([*ijk, 1.0]))[:3]
     return {
         "kind": forged.metadata["kind"],
-        "ijk": [i, j, k],
+        "ijk": ijk,
         "ras": [round(float(v), 2) for v in ras],
-        "diameter_mm": round(float(diameter), 1),
+        "diameter_mm": diameter_mm,
     }
 
 
@@ -77,14 +52,14 @@ def write_nrrd(path: Path, hu: NDArray[np.int16], ct: SimulatedCT, sites: list[d
 
 
 def make(output: Path, untouched: Path | None, seed: int, slices: int) -> dict[str, object]:
-    """Simulate, forge one nodule, write; returns what was written. ValueError when the file is larger than allowed."""
+    """Simulate, remove the first nodule, write; returns what was written. ValueError when the file is too large."""
     began = time.monotonic()
     ct = simulate(
         seed, slices, on_slice=lambda done, of: print(f"slice {done}/{of}", file=sys.stderr, flush=True)
     )
-    site = choose_site(ct)
-    forged = forge(ct.hu, ct.spacing_mm, site, "inject", np.random.default_rng([seed, 3]))
-    sites = [site_record(ct, forged)]
+    i, j, k = (round(v) for v in ct.nodules_ijk[0])
+    forged = forge(ct.hu, ct.spacing_mm, (i, j, k), "remove", np.random.default_rng([seed, 3]))
+    sites = [site_record(ct, forged, ct.nodules[0].diameter_mm)]
     if untouched:
         write_nrrd(untouched, ct.hu, ct, [])
     size = write_nrrd(output, forged.hu, ct, sites)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from CTForgeryScanLib.errors import ModelError
-from CTForgeryScanLib.models import models_folder
+from CTForgeryScanLib.cards import models_folder
 
 FILE = "thresholds.json"
 
