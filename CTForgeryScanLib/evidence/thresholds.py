@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from CTForgeryScanLib.errors import ModelError
 from CTForgeryScanLib.cards import models_folder
+from CTForgeryScanLib.errors import ModelError
 
 FILE = "thresholds.json"
 

@@ -71,7 +71,7 @@ class WorkerTest(unittest.TestCase):
             events += worker.poll()
             time.sleep(0.01)
         self.assertEqual(worker.outcome.status, "done", worker.log.read_text())
-        self.assertEqual([e.get("k") for e in events], [*range(3, 9), None])
+        self.assertEqual([e["k"] for e in events if e["event"] == "slice"], [*range(3, 9)])
         self.assertEqual(events[-1]["event"], "result")
         heatmap = sitk.GetArrayFromImage(sitk.ReadImage(str(Path(events[-1]["folder"]) / "heatmap.nrrd")))
         np.testing.assert_array_equal(np.fromfile(live, "<f4").reshape(heatmap.shape), heatmap)
