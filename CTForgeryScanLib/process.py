@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 0.5
 """What a cancelled worker gets to end by itself; then its whole process tree is killed."""
 
 _FOLDER = "CTForgeryScan-"

@@ -19,6 +19,7 @@ CENTRE = (WINDOW - 1) / 2
 
 _BODY_HU = -500
 _AIR_HU = -1000
+_EMPTY_HU = -985  # between air and the most emphysematous lung
 
 
 def grid_shape(rows: int, columns: int) -> tuple[int, int]:
@@ -63,16 +64,28 @@ def body_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
     """Windows, bool [r, c], whose centre lies in the patient: the slice's largest object, lungs included.
 
     The patient table and most clothes fall away. ``hu`` is one slice [j, i] in HU. If nothing in the slice is denser
-    than air, no window is in the body.
+    than air, no window is in the body. Lung that a small field of view cuts open belongs to it.
     """
     y, x = centres(*hu.shape)
     at_centre = np.ix_(np.floor(y).astype(int), np.floor(x).astype(int))
     # The slice is smoothed before it is sampled at the window centres, so that noise cannot open the body's outline.
-    dense = ndimage.uniform_filter(np.maximum(hu, _AIR_HU).astype(np.float32), STRIDE)[at_centre] > _BODY_HU
+    smooth = ndimage.uniform_filter(np.maximum(hu, _AIR_HU).astype(np.float32), STRIDE)[at_centre]
+    dense = smooth > _BODY_HU
     parts, count = ndimage.label(ndimage.binary_opening(dense, np.ones((3, 3))))
     if count == 0:
         return np.zeros(dense.shape, bool)
     largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
     # The outermost windows may cut the body open (a field of view smaller than the patient): close it along the edge.
     closed = ndimage.binary_closing(np.pad(largest, 8), np.ones((5, 5)))[8:-8, 8:-8]
-    return ndimage.binary_fill_holes(closed)
+    body: NDArray[np.bool_] = ndimage.binary_fill_holes(closed)
+    edge = np.ones(dense.shape, bool)
+    edge[1:-1, 1:-1] = False
+    if (largest & edge).any():
+        # Slicer's panel reads this file before scikit-image is installed.
+        from skimage.morphology import convex_hull_image
+
+        # Where the chest wall lies outside, its lung is no hole: it is what reaches the edge within the body's hull.
+        opened, _ = ndimage.label(convex_hull_image(largest) & ~body & (smooth > _EMPTY_HU))
+        at_edge = np.unique(opened[edge])
+        body |= np.isin(opened, at_edge[at_edge > 0])
+    return body

@@ -49,6 +49,16 @@ class Windows(unittest.TestCase):
             r, c = (round((p - 15.5) / 4) for p in place)
             self.assertEqual(body[r, c], inside, place)
 
+    def test_lung_that_the_field_of_view_cuts_open_is_body(self) -> None:
+        j, i = np.ogrid[:256, :256]
+        hu = np.full((256, 256), -1000, np.int16)
+        hu[np.hypot((j - 110) / 80, (i - 100) / 140) < 1] = 40
+        hu[np.hypot((j - 110) / 50, (i + 4) / 40) < 1] = -860  # its chest wall lies beyond column 0
+        body = body_mask(hu)
+        for place, inside in {(110, 20): True, (110, 100): True, (20, 20): False, (225, 128): False}.items():
+            r, c = (round((p - 15.5) / 4) for p in place)
+            self.assertEqual(body[r, c], inside, place)
+
     def test_air_alone_is_no_body(self) -> None:
         self.assertFalse(body_mask(np.full((128, 128), -1000, np.int16)).any())
 
