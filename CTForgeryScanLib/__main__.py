@@ -353,9 +353,8 @@ def _show_evidence(evidence: Sequence[Any]) -> None:
     quiet = sum(e.applicable and not e.found for e in evidence)
     lacking = sum(not e.applicable for e in evidence)
     if evidence:
-        print(
-            f"  evidence: {quiet} tests found nothing, {lacking} could not be made (result.json says of each why)"
-        )
+        nothing = f"{quiet} test{'s' * (quiet != 1)} found nothing"
+        print(f"  evidence: {nothing}, {lacking} could not be made (result.json says of each why)")
 
 
 def _runs(numbers: Sequence[int]) -> str:
