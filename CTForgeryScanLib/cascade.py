@@ -152,17 +152,17 @@ def scan(
     if not assessment.assessable:
         provenance = _provenance(loaded, sweeper.ran, whole, time.monotonic() - started)
         return ScanResult(
-            whole,
-            assessment,
-            "not_assessable",
-            None,
-            (),
-            (),
-            None,
-            None,
-            parameters,
-            provenance,
-            tuple(findings),
+            volume=whole,
+            assessment=assessment,
+            verdict="not_assessable",
+            probability=None,
+            regions=(),
+            slices=(),
+            heatmap=None,
+            labels=None,
+            parameters=parameters,
+            provenance=provenance,
+            findings=tuple(findings),
         )
 
     def on_slice(k: int, of_slice: NDArray[np.float32], seconds_left: float) -> None:
