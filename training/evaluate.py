@@ -204,18 +204,23 @@ def read_judges(runs: Path) -> dict[str, tuple[OperatingPoint, RegionRule]]:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = arguments("Judge the cascade out-of-fold and complete the model card.").parse_args(argv)
-    experiment = read_experiment(args)
-    slices = experiment.slices
-    maps = out_of_fold_heatmaps(slices, experiment.fold_of, args.runs)
-    with (args.runs / OUT_OF_FOLD).open(newline="", encoding="utf-8") as file:
+def read_judged(slices: Sequence[Slice], fold_of: dict[str, int], runs: Path) -> list[Judged]:
+    """What the cascade said of each slice, out-of-fold, as ``fit_slice_classifier`` wrote it."""
+    maps = out_of_fold_heatmaps(slices, fold_of, runs)
+    with (runs / OUT_OF_FOLD).open(newline="", encoding="utf-8") as file:
         said = {row["name"]: (row["fold"], float(row["probability"])) for row in csv.DictReader(file)}
-    judges = read_judges(args.runs)
+    judges = read_judges(runs)
     judged = []
     for s in slices:
         fold, probability = said[s.name]
         judged.append(Judged(s, maps[s.name], probability, *judges[fold]))
+    return judged
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = arguments("Judge the cascade out-of-fold and complete the model card.").parse_args(argv)
+    experiment = read_experiment(args)
+    judged = read_judged(experiment.slices, experiment.fold_of, args.runs)
     results = {
         "peak_on_site": peak_on_site(judged),
         "slices": slice_scores(judged),
