@@ -46,20 +46,31 @@ class Config:
     mix: Mix = field(default_factory=Mix)
 
 
-def read_config(path: Path) -> Config:
-    """Read a configuration; raises InputError for a missing file or a name that the program does not know."""
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file; raises InputError when it cannot be read."""
     try:
-        given: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
             f"The configuration '{path}' cannot be read ({error.strerror}): give an existing file."
         ) from error
-    unknown = set(given) - {f.name for f in fields(Config)}
-    unknown |= {f"mix.{name}" for name in set(given.get("mix", {})) - {f.name for f in fields(Mix)}}
+    return settings
+
+
+def refuse_unknown(path: Path, unknown: set[str]) -> None:
+    """Raises InputError that names settings of the file which the program does not know, if there are any."""
     if unknown:
         raise InputError(
             f"The configuration '{path}' has unknown settings ({', '.join(sorted(unknown))}): correct them."
         )
+
+
+def read_config(path: Path) -> Config:
+    """Read a configuration; raises InputError for a missing file or a name that the program does not know."""
+    given = read_settings(path)
+    unknown = set(given) - {f.name for f in fields(Config)}
+    unknown |= {f"mix.{name}" for name in set(given.get("mix", {})) - {f.name for f in fields(Mix)}}
+    refuse_unknown(path, unknown)
     mix = Mix(**given.pop("mix", {}))
     never = tuple(given.pop("never_train", ()))
     return Config(**given, mix=mix, never_train=never)

@@ -47,6 +47,23 @@ class Mix:
         return sites + self.genuine_elsewhere + self.lesions + self.untouched
 
 
+class Places:
+    """Random places in slices, whose lung and body are looked for once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, bool], NDArray[np.intp]] = {}
+
+    def draw(self, s: Slice, *, lung: bool, rng: np.random.Generator) -> tuple[float, float]:
+        """A random (row, column) in lung or in the body, or anywhere in the slice if it shows none."""
+        if (s.name, lung) not in self._found:
+            self._found[s.name, lung] = np.argwhere(lung_mask(s.hu) if lung else body_mask(s.hu))
+        places = self._found[s.name, lung]
+        if len(places) == 0:
+            return float(rng.uniform(0, s.hu.shape[0])), float(rng.uniform(0, s.hu.shape[1]))
+        r, c = places[rng.integers(len(places))]
+        return float(r * STRIDE + CENTRE), float(c * STRIDE + CENTRE)
+
+
 class CropSampler:
     """Draws batches from slices; every untouched patient has the same weight, however many slices.
 
@@ -64,7 +81,7 @@ class CropSampler:
                 self.untouched[s.patient].append(s)
         self.patients = sorted(self.untouched)
         self.with_lesions = [p for p in self.patients if any(s.lesions for s in self.untouched[p])]
-        self._places: dict[tuple[str, bool], NDArray[np.intp]] = {}
+        self._places = Places()
 
     def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         """HU [N, 1, 112, 112] and targets [N, tasks, 21, 21] of that step."""
@@ -149,14 +166,7 @@ class CropSampler:
         return self._cut(s, self._corner(s, self._place(s, lung=False)))
 
     def _place(self, s: Slice, lung: bool) -> tuple[float, float]:
-        """A random (row, column) in lung or in the body, or anywhere in the slice if it shows none."""
-        if (s.name, lung) not in self._places:
-            self._places[s.name, lung] = np.argwhere(lung_mask(s.hu) if lung else body_mask(s.hu))
-        places = self._places[s.name, lung]
-        if len(places) == 0:
-            return float(self.rng.uniform(0, s.hu.shape[0])), float(self.rng.uniform(0, s.hu.shape[1]))
-        r, c = places[self.rng.integers(len(places))]
-        return float(r * STRIDE + CENTRE), float(c * STRIDE + CENTRE)
+        return self._places.draw(s, lung=lung, rng=self.rng)
 
     def _corner(self, s: Slice, centre: tuple[float, float]) -> tuple[int, int]:
         """First (row, column) of the crop about ``centre``, moved so that the crop lies in the slice."""

@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from sklearn.metrics import brier_score_loss, precision_recall_fscore_support, roc_auc_score
 
 from CTForgeryScanLib.cards import CARD, OperatingPoint, choose_operating_point
 from CTForgeryScanLib.regions import Region, RegionRule, find_regions
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.data import Slice
+from training.evaluation.calibration import brier
+from training.evaluation.slices import auc, auc_interval, counts_by_kind
 from training.experiment import arguments, read_experiment
 from training.fit_slice_classifier import FOLDS_JSON, OUT_OF_FOLD
 from training.out_of_fold import out_of_fold_heatmaps, series_heatmaps
 
 SITE_PX = 24
 """A peak within this distance of a forged site's centre is on the site."""
-_BOOTSTRAPS = 1000
 
 
 @dataclass(frozen=True)
@@ -85,51 +85,27 @@ def slice_scores(judged: Sequence[Judged]) -> dict[str, Any]:
     forged = np.array([bool(j.slice.forged) for j in judged])
     probability = np.array([j.probability for j in judged])
     flagged = np.array([j.flagged for j in judged])
-    patients = np.array([j.slice.patient for j in judged])
-    peaks = np.array([j.peak for j in judged])
-    weight = np.where(forged, 0.5 / forged.sum(), 0.5 / (~forged).sum())
+    kinds = [j.slice.kind for j in judged]
     scores: dict[str, Any] = {
-        "auc": roc_auc_score(forged, probability),
-        "auc_95": _bootstrap_auc(forged, probability, patients),
-        "auc_first_stage_peak": roc_auc_score(forged, peaks),
-        "brier_balanced": brier_score_loss(forged, probability, sample_weight=weight),
+        "auc": auc(forged, probability),
+        "auc_95": auc_interval(forged, probability, [j.slice.patient for j in judged]),
+        "auc_first_stage_peak": auc(forged, [j.peak for j in judged]),
+        "brier_balanced": brier(forged, probability, balanced=True),
         "untouched_flagged": int(flagged[~forged].sum()),
         "untouched": int((~forged).sum()),
         "missed": [j.slice.name for j in judged if j.slice.forged and not j.flagged],
     }
-    for kind in sorted({j.slice.kind for j in judged if j.slice.forged}):
-        of_kind = np.array([j.slice.kind in (kind, "untouched") for j in judged])
-        truth, said = forged[of_kind], flagged[of_kind]
-        balanced = np.where(truth, 0.5 / truth.sum(), 0.5 / (~truth).sum())
-        precision, recall, f1, _ = precision_recall_fscore_support(
-            truth, said, average="binary", zero_division=0.0
-        )
-        _, _, f1_balanced, _ = precision_recall_fscore_support(
-            truth, said, average="binary", zero_division=0.0, sample_weight=balanced
-        )
+    balanced = counts_by_kind(kinds, flagged, balanced=True)
+    for kind, counts in counts_by_kind(kinds, flagged).items():
         scores[kind] = {
-            "found": int((truth & said).sum()),
-            "of": int(truth.sum()),
-            "precision": precision,
-            "recall": recall,
-            "f1": f1,
-            "f1_balanced": f1_balanced,
+            "found": counts.true_positives,
+            "of": counts.positives,
+            "precision": counts.precision,
+            "recall": counts.recall,
+            "f1": counts.f1,
+            "f1_balanced": balanced[kind].f1,
         }
     return scores
-
-
-def _bootstrap_auc(
-    forged: NDArray[np.bool_], score: NDArray[np.float64], patients: NDArray[np.str_]
-) -> list[float]:
-    """95 % interval of the AUC over resampled patients."""
-    rng = np.random.default_rng(0)
-    rows_of = [np.flatnonzero(patients == p) for p in np.unique(patients)]
-    drawn = []
-    for _ in range(_BOOTSTRAPS):
-        rows = np.concatenate([rows_of[i] for i in rng.integers(len(rows_of), size=len(rows_of))])
-        if 0 < forged[rows].sum() < len(rows):
-            drawn.append(roc_auc_score(forged[rows], score[rows]))
-    return [float(q) for q in np.quantile(drawn, [0.025, 0.975])]
 
 
 def series_regions(judged: Sequence[Judged]) -> dict[str, Any]:
@@ -228,18 +204,23 @@ def read_judges(runs: Path) -> dict[str, tuple[OperatingPoint, RegionRule]]:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    args = arguments("Judge the cascade out-of-fold and complete the model card.").parse_args(argv)
-    experiment = read_experiment(args)
-    slices = experiment.slices
-    maps = out_of_fold_heatmaps(slices, experiment.fold_of, args.runs)
-    with (args.runs / OUT_OF_FOLD).open(newline="", encoding="utf-8") as file:
+def read_judged(slices: Sequence[Slice], fold_of: dict[str, int], runs: Path) -> list[Judged]:
+    """What the cascade said of each slice, out-of-fold, as ``fit_slice_classifier`` wrote it."""
+    maps = out_of_fold_heatmaps(slices, fold_of, runs)
+    with (runs / OUT_OF_FOLD).open(newline="", encoding="utf-8") as file:
         said = {row["name"]: (row["fold"], float(row["probability"])) for row in csv.DictReader(file)}
-    judges = read_judges(args.runs)
+    judges = read_judges(runs)
     judged = []
     for s in slices:
         fold, probability = said[s.name]
         judged.append(Judged(s, maps[s.name], probability, *judges[fold]))
+    return judged
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = arguments("Judge the cascade out-of-fold and complete the model card.").parse_args(argv)
+    experiment = read_experiment(args)
+    judged = read_judged(experiment.slices, experiment.fold_of, args.runs)
     results = {
         "peak_on_site": peak_on_site(judged),
         "slices": slice_scores(judged),

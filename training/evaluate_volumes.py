@@ -26,6 +26,7 @@ from training.config import read_config
 from training.crops import lung_mask
 from training.evaluate import SITE_PX, read_judges
 from training.experiment import arguments
+from training.forgers.forger import ForgedVolume, Forger
 from training.forgers.published_pasting import PublishedPasting, procedural_content
 from training.out_of_fold import load_detector
 from training.sites import Site, SiteKind
@@ -69,11 +70,11 @@ def scan_forged(
 
     ``untouched`` is the heatmap before; only the slices that the forgery changed are swept again.
     """
-    hu, ijk = _forged(volume, kind, np.random.default_rng(seed))
+    forged, site = forge_in_lung(volume, kind, _FORGER, np.random.default_rng(seed))
     p = untouched.copy()
-    changed = np.flatnonzero((hu != volume.hu).any(axis=(1, 2)))
-    p[changed] = np.stack(list(sweeper.sweep(hu[changed])))
-    return ijk, p
+    changed = np.flatnonzero(forged.changed_mask.any(axis=(1, 2)))
+    p[changed] = np.stack(list(sweeper.sweep(forged.hu[changed])))
+    return site.voxel, p
 
 
 def judge(
@@ -102,18 +103,19 @@ def judge(
     )
 
 
-def _forged(
-    volume: Volume, kind: SiteKind, rng: np.random.Generator
-) -> tuple[NDArray[np.int16], tuple[int, int, int]]:
-    for _ in range(_TRIES):
+def forge_in_lung(
+    volume: Volume, kind: SiteKind, forger: Forger, rng: np.random.Generator, diameter_mm: float = 0
+) -> tuple[ForgedVolume, Site]:
+    """Forge a random place in lung, not near the volume's ends; raises InputError where none was found that fits."""
+    for _ in range(_TRIES if len(volume.hu) > 2 * _FROM_THE_ENDS else 0):
         k = int(rng.integers(_FROM_THE_ENDS, len(volume.hu) - _FROM_THE_ENDS))
         places = np.argwhere(ndimage.binary_erosion(lung_mask(volume.hu[k])))
         if len(places) == 0:
             continue
         r, c = places[rng.integers(len(places))]
-        ijk = (int(STRIDE * c + CENTRE), int(STRIDE * r + CENTRE), k)
+        site = Site(volume.source, (int(STRIDE * c + CENTRE), int(STRIDE * r + CENTRE), k), diameter_mm, kind)
         try:
-            return _FORGER.forge(volume, Site(volume.source, ijk, 0, kind), rng).hu, ijk
+            return forger.forge(volume, site, rng), site
         except InputError:
             # Too near the border for CT-GAN's cube: another place.
             continue

@@ -48,16 +48,22 @@ def out_of_fold_heatmaps(
 
 
 @dataclass(frozen=True)
-class SeriesHeatmap:
-    """An untouched series as it would be scanned: its slices in order of position, volume and heatmap."""
+class Series:
+    """An untouched series: its slices in order of position and the volume that they make."""
 
     slices: tuple[Slice, ...]
     volume: Volume
+
+
+@dataclass(frozen=True)
+class SeriesHeatmap(Series):
+    """An untouched series as it would be scanned."""
+
     heatmap: Heatmap
 
 
-def series_heatmaps(slices: Sequence[Slice], maps: Mapping[str, NDArray[np.float32]]) -> list[SeriesHeatmap]:
-    """The untouched series among ``slices``, with the heatmaps [r, c] that ``maps`` holds by slice name."""
+def untouched_series(slices: Sequence[Slice]) -> list[Series]:
+    """The untouched series among ``slices``, by name."""
     members: dict[str, list[Slice]] = defaultdict(list)
     for s in slices:
         if s.between_mm and not s.forged:
@@ -66,9 +72,17 @@ def series_heatmaps(slices: Sequence[Slice], maps: Mapping[str, NDArray[np.float
     for name, of_series in sorted(members.items()):
         ordered = sorted(of_series, key=lambda s: s.k)
         matrix = np.diag([ordered[0].spacing_mm, ordered[0].spacing_mm, ordered[0].between_mm, 1.0])
-        volume = Volume(np.stack([s.hu for s in ordered]), matrix, name)
-        heatmap = Heatmap(np.stack([maps[s.name] for s in ordered]), heatmap_ijk_to_ras(matrix))
-        found.append(SeriesHeatmap(tuple(ordered), volume, heatmap))
+        found.append(Series(tuple(ordered), Volume(np.stack([s.hu for s in ordered]), matrix, name)))
+    return found
+
+
+def series_heatmaps(slices: Sequence[Slice], maps: Mapping[str, NDArray[np.float32]]) -> list[SeriesHeatmap]:
+    """The untouched series among ``slices``, with the heatmaps [r, c] that ``maps`` holds by slice name."""
+    found = []
+    for series in untouched_series(slices):
+        p = np.stack([maps[s.name] for s in series.slices])
+        heatmap = Heatmap(p, heatmap_ijk_to_ras(series.volume.ijk_to_ras))
+        found.append(SeriesHeatmap(series.slices, series.volume, heatmap))
     return found
 
 

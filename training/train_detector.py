@@ -2,34 +2,39 @@
 
 ``python -m training.train_detector --config CONFIG.yaml --data DIR --runs RUNS --fold 0 1 2 3 4 all``
 
-Each fold's folder gets ``detector.safetensors``, ``metrics.csv`` and, while it runs, ``checkpoint.safetensors``: a
-killed training goes on from there when the same command is given again.
+or ``torchrun --nproc-per-node N -m training.train_detector …`` on N GPUs. Each fold's folder gets
+``detector.safetensors``, ``metrics.csv``, ``tensorboard/``, ``curves.png`` and, while it runs,
+``checkpoint.safetensors``: a killed training goes on from there when the same command is given again.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
+from training.checkpoint import Checkpoint
 from training.config import Config
 from training.crops import GENUINE, TASKS, CropSampler
 from training.data import Slice
-from training.experiment import arguments, read_experiment
+from training.distributed import Group, process_group
+from training.experiment import arguments, read_experiment, run
+from training.metrics_log import MetricsLog
 
 _CHECKPOINT_EVERY = 250
+_LOG_EVERY = 50
+_PANELS = {
+    "loss": ("genuine_positive", "genuine_negative"),
+    "loss of the auxiliary task": ("blended_positive", "blended_negative"),
+}
 
 
 def training_loss(
@@ -48,31 +53,37 @@ def training_loss(
         worst = negative.topk(max(1, int(hard_part * negative.numel()))).values
         parts += [positive.mean() if positive.numel() else logits.sum() * 0, worst.mean()]
     # The second task only shapes the trunk; at full weight it, which is the harder, would rule it.
-    weights = torch.tensor([1.0, 1.0] + [auxiliary, auxiliary] * (target.shape[1] - 1))
+    weights = logits.new_tensor([1.0, 1.0] + [auxiliary, auxiliary] * (target.shape[1] - 1))
     return (torch.stack(parts) * weights).sum() / weights.sum(), [p.item() for p in parts]
 
 
-def train(slices: Sequence[Slice], config: Config, folder: Path) -> LocalDetector:
-    """Train on all ``slices``; resumes from ``folder``'s checkpoint; returns the detector with one head."""
+def train(slices: Sequence[Slice], config: Config, folder: Path, group: Group) -> LocalDetector:
+    """Train on all ``slices``; resumes from ``folder``'s checkpoint; returns the detector with one head.
+
+    Several processes share each batch. The worst windows are then chosen in each share, so the weights differ a
+    little from those that one process trains.
+    """
+    group.check(config.mix.total)
     torch.manual_seed(config.seed)
-    network = LocalDetector(config.width, heads=TASKS)
+    network = LocalDetector(config.width, heads=TASKS).to(group.device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    state = _State(folder / "checkpoint.safetensors", config, network, optimizer)
-    first = state.load()
-    _forget_after(folder / "metrics.csv", first)
+    checkpoint = Checkpoint(folder / "checkpoint.safetensors", config, network=network, optimizer=optimizer)
+    first = checkpoint.load().step
+    log = MetricsLog(folder, _PANELS, first=first, last=config.steps) if group.is_first else None
     sampler = CropSampler(slices, config.mix, config.seed)
-    started, sums = time.monotonic(), [0.0] * (2 * TASKS)
+    sums = [0.0] * (2 * TASKS)
+    spread = group.spread(network)
     network.train()
     for step in range(first, config.steps):
-        hu, target = (torch.from_numpy(a) for a in sampler.batch(step))
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = network(hu)
+        hu, target = (torch.from_numpy(a[group.share()]).to(group.device) for a in sampler.batch(step))
+        with torch.autocast(group.device.type, torch.bfloat16):
+            logits = spread(hu)
         hard_part = config.hard_part if step >= config.hard_after * config.steps else 1.0
-        loss, parts = training_loss(logits.float(), target, hard_part, config.auxiliary)
-        if not torch.isfinite(loss):
+        loss, losses = training_loss(logits.float(), target, hard_part, config.auxiliary)
+        if not torch.isfinite(group.mean(loss)):
             raise InputError(
                 f"The loss is not finite at step {step}: lower learning_rate in the configuration."
             )
@@ -81,12 +92,15 @@ def train(slices: Sequence[Slice], config: Config, folder: Path) -> LocalDetecto
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        sums = [a + b for a, b in zip(sums, parts, strict=True)]
-        if (step + 1) % 50 == 0:
-            _log(folder, step + 1, [s / 50 for s in sums], started, first, config.steps)
+        sums = [a + b for a, b in zip(sums, losses, strict=True)]
+        if log and (step + 1) % _LOG_EVERY == 0:
+            names = [name for of_panel in _PANELS.values() for name in of_panel]
+            log.write(step + 1, {name: s / _LOG_EVERY for name, s in zip(names, sums, strict=True)})
             sums = [0.0] * (2 * TASKS)
-        if (step + 1) % _CHECKPOINT_EVERY == 0:
-            state.save(step + 1)
+        if log and (step + 1) % _CHECKPOINT_EVERY == 0:
+            checkpoint.save(step + 1)
+    if log:
+        log.close()
     return _one_head(network)
 
 
@@ -107,74 +121,6 @@ def _one_head(network: LocalDetector) -> LocalDetector:
     return alone.eval()
 
 
-def _log(folder: Path, step: int, means: list[float], started: float, first: int, of: int) -> None:
-    new = not (folder / "metrics.csv").exists()
-    with (folder / "metrics.csv").open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(
-                ["step", "genuine_positive", "genuine_negative", "blended_positive", "blended_negative"]
-            )
-        writer.writerow([step, *(f"{m:.4f}" for m in means)])
-    left = (time.monotonic() - started) / (step - first) * (of - step)
-    print(
-        f"{folder.name}: step {step}/{of}, losses {' '.join(f'{m:.3f}' for m in means)}, {left / 60:.1f} min left",
-        flush=True,
-    )
-
-
-def _forget_after(metrics: Path, step: int) -> None:
-    """Drop the rows that a killed training logged after its last checkpoint; they will be logged again."""
-    if metrics.exists():
-        header, *rows = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [row for row in rows if int(row.split(",")[0]) <= step]
-        metrics.write_text("".join([header, *kept]), encoding="utf-8")
-
-
-class _State:
-    """Everything that a killed training needs to go on, in one safetensors file (data, never code)."""
-
-    def __init__(
-        self,
-        path: Path,
-        config: Config,
-        network: nn.Module,
-        optimizer: torch.optim.Optimizer,
-    ) -> None:
-        self.path, self.config = path, json.dumps(asdict(config), sort_keys=True)
-        self.network, self.optimizer = network, optimizer
-
-    def save(self, step: int) -> None:
-        tensors = {f"network/{k}": v.contiguous() for k, v in self.network.state_dict().items()}
-        for i, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{i}/{k}": v.contiguous() for k, v in values.items()}
-        whole = self.path.with_suffix(".part")
-        save_file(
-            {k: v.clone() for k, v in tensors.items()}, whole, {"step": str(step), "config": self.config}
-        )
-        whole.replace(self.path)
-
-    def load(self) -> int:
-        """Restore the checkpoint and return its step; 0 where there is none."""
-        if not self.path.exists():
-            return 0
-        with safe_open(self.path, "pt") as file:
-            metadata = file.metadata()
-        if metadata["config"] != self.config:
-            raise InputError(f"'{self.path}' is of another configuration: give another --runs, or remove it.")
-        tensors = load_file(self.path)
-        weights = {k.removeprefix("network/"): v for k, v in tensors.items() if k.startswith("network/")}
-        self.network.load_state_dict(weights)
-        state = self.optimizer.state_dict()
-        for key, value in tensors.items():
-            kind, _, rest = key.partition("/")
-            if kind == "optimizer":
-                index, _, field = rest.partition("/")
-                state["state"].setdefault(int(index), {})[field] = value
-        self.optimizer.load_state_dict(state)
-        return int(metadata["step"])
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments("Train the local detector, fold by fold and on all patients.")
     parser.add_argument(
@@ -183,23 +129,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=["all"],
         help="folds to leave out, one training each; 'all' leaves none out",
     )
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     experiment = read_experiment(args)
-    for fold in args.fold:
-        folder = args.runs / f"fold-{fold}"
-        if (folder / "detector.safetensors").exists():
-            print(f"{folder} is done")
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        kept = [s for s in experiment.slices if fold == "all" or experiment.fold_of[s.patient] != int(fold)]
-        detector = train(kept, experiment.config, folder)
-        save_file(
-            detector.state_dict(), folder / "detector.safetensors", {"config": json.dumps(detector.config)}
-        )
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    with process_group(args.device) as group:
+        for fold in args.fold:
+            folder = args.runs / f"fold-{fold}"
+            if (folder / "detector.safetensors").exists():
+                print(f"{folder} is done")
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            kept = [
+                s for s in experiment.slices if fold == "all" or experiment.fold_of[s.patient] != int(fold)
+            ]
+            detector = train(kept, experiment.config, folder, group)
+            if group.is_first:
+                config = json.dumps(detector.config)
+                save_file(detector.state_dict(), folder / "detector.safetensors", {"config": config})
+                (folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from support import ROOT, needs_shared_data, real_data
 
 try:
     import sklearn  # noqa: F401
+    import tensorboard  # noqa: F401
     import yaml  # noqa: F401
 except ImportError as error:
     raise unittest.SkipTest(f"{error.name} is absent: training needs the extra 'train'") from error
@@ -29,10 +31,12 @@ from training.blending import blend_site, splice, window_distance
 from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
 from training.data import Slice, SliceSite, read_slices
+from training.distributed import Group
 from training.evaluate import Judged, peak_on_site, series_regions, slice_scores
 from training.splits import make_folds, read_folds
 from training.train_detector import train
 
+ALONE = Group(torch.device("cpu"))
 RULE = RegionRule(location=2.0, scale=0.5)
 
 
@@ -133,7 +137,7 @@ class Training(unittest.TestCase):
         self.config = Config("test", "none", width=16, steps=60, learning_rate=1e-2, mix=mix)
 
     def test_it_learns_what_is_plain(self) -> None:
-        train(slices(), self.config, self.folder)
+        train(slices(), self.config, self.folder, ALONE)
         with (self.folder / "metrics.csv").open() as file:
             (row,) = csv.DictReader(file)
         self.assertLess(float(row["genuine_positive"]), 0.6)
@@ -148,13 +152,13 @@ class Training(unittest.TestCase):
             mock.patch("training.train_detector._one_head", side_effect=KeyboardInterrupt),
             self.assertRaises(KeyboardInterrupt),
         ):
-            train(slices(), config, self.folder)
+            train(slices(), config, self.folder, ALONE)
         self.assertTrue((self.folder / "checkpoint.safetensors").exists())
         with mock.patch.object(CropSampler, "batch", side_effect=AssertionError("trained again")):
-            finished = train(slices(), config, self.folder)
+            finished = train(slices(), config, self.folder, ALONE)
         self.assertFalse(finished.training)
         with self.assertRaisesRegex(InputError, "another configuration"):
-            train(slices(), replace(config, width=8), self.folder)
+            train(slices(), replace(config, width=8), self.folder, ALONE)
 
     def test_configuration_files(self) -> None:
         config = read_config(ROOT / "training" / "configs" / "ctgan-v1.yaml")
