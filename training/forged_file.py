@@ -57,7 +57,9 @@ def write_forged(path: Path, before: Volume, after: NDArray[np.int16], sites: Se
         (path, after, {FORGED_KEY: json.dumps(list(sites))}),
     ):
         part = target.with_name(f"part-{target.name}")
-        write_nrrd(part, array, before.ijk_to_ras, fields)
+        write_nrrd(
+            part, array, before.ijk_to_ras, fields, compression=1
+        )  # noise hardly shrinks; higher levels take minutes
         part.replace(target)
 
 
@@ -66,7 +68,7 @@ def write_nrrd(
     array: NDArray[Any],
     ijk_to_ras: NDArray[np.float64],
     fields: Mapping[str, str],
-    compression: int = -1,
+    compression: int,
 ) -> None:
     """Write an array [k, j, i] as compressed NRRD with its geometry and header fields of its own."""
     image = sitk.GetImageFromArray(array)
@@ -102,7 +104,7 @@ def mask_path(path: Path) -> Path:
 
 def _segments() -> dict[str, str]:
     """Header fields by which Slicer names the mask's labels."""
-    fields = {}
+    fields: dict[str, str] = {}
     for n, (at_least, colour) in enumerate(
         zip(CHANGES_HU, ("0.3 0.5 1", "1 0.8 0.2", "1 0.3 0.2"), strict=True)
     ):
