@@ -20,7 +20,7 @@ def blend_site(crop: Image, radius: float, centre: tuple[float, float], rng: np.
 
     Half of the sites also get a nodule or lose what is denser than lung, as an attacker's would.
     """
-    content = _processed(_source(crop, rng), rng)
+    content = processed_copy(crop, rng)
     purpose = rng.choice(["none", "inject", "remove"], p=[0.5, 0.3, 0.2])
     if purpose == "inject":
         content = np.maximum(content, _nodule(crop.shape, radius, centre, rng))
@@ -37,6 +37,14 @@ def blend_site(crop: Image, radius: float, centre: tuple[float, float], rng: np.
         # CT-GAN's injection only ever brightens.
         blended = np.maximum(blended, crop)
     return np.trunc(blended).astype(np.float32)
+
+
+def processed_copy(crop: Image, rng: np.random.Generator, noise: np.random.Generator | None = None) -> Image:
+    """The crop, or another place of it (shifted round, mirrored), after one to three random treatments.
+
+    ``noise`` draws the noise alone, so that the slices of a volume can be given one treatment and each its own noise.
+    """
+    return _processed(_source(crop, rng), rng, noise or rng)
 
 
 def splice(
@@ -89,7 +97,7 @@ def _source(crop: Image, rng: np.random.Generator) -> Image:
     return np.roll(crop[:, ::-1] if rng.random() < 0.5 else crop, tuple(shift), axis=(0, 1))
 
 
-def _processed(image: Image, rng: np.random.Generator) -> Image:
+def _processed(image: Image, rng: np.random.Generator, noise: np.random.Generator) -> Image:
     steps = rng.choice(
         ["blur", "resample", "median", "noise", "gain"], size=rng.integers(1, 4), replace=False
     )
@@ -101,7 +109,7 @@ def _processed(image: Image, rng: np.random.Generator) -> Image:
         elif step == "median":
             image = ndimage.median_filter(image, 3)
         elif step == "noise":
-            image = image + _noise(image.shape, rng.uniform(4, 35), rng.uniform(0, 1.5), rng)
+            image = image + _noise(image.shape, rng.uniform(4, 35), rng.uniform(0, 1.5), noise)
         else:
             smooth = ndimage.gaussian_filter(image, rng.uniform(0.8, 2.0))
             image = smooth + np.float32(rng.choice([rng.uniform(0.2, 0.8), rng.uniform(1.25, 1.8)])) * (

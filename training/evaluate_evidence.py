@@ -26,12 +26,11 @@ from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.evidence import copied_noise, copy_move, examine_voxels
 from CTForgeryScanLib.evidence.finding import Evidence
 from CTForgeryScanLib.volume import Volume, load_volume
-from CTForgeryScanLib.windows import CENTRE, STRIDE
-from training.crops import lung_mask
 from training.forgers.copy_move import CopyMove
 from training.forgers.forger import Forger
 from training.forgers.published_pasting import PublishedPasting, procedural_content
-from training.sites import Site, SiteKind
+from training.lung_sites import Ijk, forged_at_random, random_lung_place
+from training.sites import SiteKind
 
 CHOSEN_ON = frozenset({"LIDC-IDRI-0002", "LIDC-IDRI-0314", "RIDER-0117", "R01-001"})
 """Patients on whom the constants of the tests were chosen."""
@@ -43,7 +42,6 @@ PATCH_MM = (20.0, 30.0)
 NEAR = 2
 """Voxels along each axis within which a finding is at the site."""
 
-Ijk = tuple[int, int, int]
 Change = Callable[[NDArray[np.int16], Ijk, np.random.Generator], tuple[NDArray[np.int16], tuple[float, ...]]]
 """A forged volume [k, j, i] and its site -> the volume as it was passed on, and where the site is then."""
 
@@ -72,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for row in rows:
         volume = load_volume(args.data / "ct" / row["case"])
         rng = np.random.default_rng(9)
-        places = [random_site(volume, rng)[::-1] for _ in range(copy_move.CANDIDATES)]
+        places = [random_lung_place(volume, rng)[::-1] for _ in range(copy_move.CANDIDATES)]
         answers = answers_in(volume.hu, volume, places)
         said = "; ".join(
             f"{test} {answer.reason or sum(e.found for e in answers if e.test == test)}"
@@ -117,7 +115,7 @@ def print_table(counts: Counter[tuple[str, bool, str]]) -> None:
 def forge_and_look(volume: Volume, condition: Condition, seed: int) -> tuple[str, int]:
     """Forge one random lung site, change the scan, look: "found", "missed" or "not applicable"; false findings."""
     rng = np.random.default_rng([seed, 6])
-    hu, site = forged_at_random(volume, condition.forger, condition.kind, rng)
+    hu, site = forged_in_lung(volume, condition.forger, condition.kind, rng)
     hu, expected = condition.change(hu, site, rng)
     test = copy_move.TEST if condition.forger is MOVING else copied_noise.TEST
     answers = [
@@ -143,36 +141,19 @@ def answers_in(hu: NDArray[np.int16], like: Volume, places: list[Ijk]) -> list[E
 def can_be_forged(volume: Volume) -> bool:
     """Whether the published pasting works at this volume's spacing."""
     try:
-        forged_at_random(volume, PASTING, "remove", np.random.default_rng(0))
+        forged_in_lung(volume, PASTING, "remove", np.random.default_rng(0))
     except InputError:
         return False
     return True
 
 
-def forged_at_random(
-    volume: Volume, forger: Forger, kind: SiteKind, rng: np.random.Generator, tries: int = 60
+def forged_in_lung(
+    volume: Volume, forger: Forger, kind: SiteKind, rng: np.random.Generator
 ) -> tuple[NDArray[np.int16], Ijk]:
-    """The volume forged at a random place in lung. Raises InputError where no try succeeds."""
-    for _ in range(tries):
-        at = random_site(volume, rng)
-        site = Site(volume.source, at, rng.uniform(*PATCH_MM), kind)
-        try:
-            return forger.forge(volume, site, rng).hu, at
-        except InputError:
-            # Too near the border for the forger: another place.
-            continue
-    raise InputError(f"No place to forge was found in '{volume.source}': give a series with more lung.")
-
-
-def random_site(volume: Volume, rng: np.random.Generator, tries: int = 500) -> Ijk:
-    """A random place in lung. Raises InputError where there is next to none."""
-    for _ in range(tries):
-        k = int(rng.integers(len(volume.hu)))
-        places = np.argwhere(lung_mask(volume.hu[k]))
-        if len(places):
-            r, c = places[rng.integers(len(places))]
-            return int(STRIDE * c + CENTRE), int(STRIDE * r + CENTRE), k
-    raise InputError(f"No lung was found in '{volume.source}': give a chest CT.")
+    """The volume forged at a random place in lung, which is returned too. Raises InputError where none will do."""
+    forged = forged_at_random(volume, forger, kind, rng, lambda: random_lung_place(volume, rng), PATCH_MM)
+    i, j, k = forged.metadata["ijk"]
+    return forged.hu, (i, j, k)
 
 
 # --- What happens to a scan afterwards -----------------------------------------------------------------------------

@@ -12,24 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Heatmap, Sweeper
 from CTForgeryScanLib.regions import RegionRule, find_regions
 from CTForgeryScanLib.volume import Volume, load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE, heatmap_ijk_to_ras
 from training.config import read_config
-from training.crops import lung_mask
 from training.evaluate import SITE_PX, read_judges
 from training.experiment import arguments
-from training.forgers.forger import ForgedVolume, Forger
 from training.forgers.published_pasting import PublishedPasting, procedural_content
+from training.lung_sites import forged_at_random, random_lung_place
 from training.out_of_fold import load_detector
-from training.sites import Site, SiteKind
+from training.sites import SiteKind
 from training.splits import read_folds
 
 SERIES = (
@@ -46,7 +44,6 @@ SERIES = (
 _KINDS: tuple[SiteKind, ...] = ("inject", "remove", "inject", "remove")
 _FORGER = PublishedPasting(procedural_content)
 _FROM_THE_ENDS = 12
-_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -70,11 +67,14 @@ def scan_forged(
 
     ``untouched`` is the heatmap before; only the slices that the forgery changed are swept again.
     """
-    forged, site = forge_in_lung(volume, kind, _FORGER, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    place = partial(random_lung_place, volume, rng, off_the_ends=_FROM_THE_ENDS, inside=True)
+    forged = forged_at_random(volume, _FORGER, kind, rng, place)
     p = untouched.copy()
     changed = np.flatnonzero(forged.changed_mask.any(axis=(1, 2)))
     p[changed] = np.stack(list(sweeper.sweep(forged.hu[changed])))
-    return site.voxel, p
+    i, j, k = forged.metadata["ijk"]
+    return (i, j, k), p
 
 
 def judge(
@@ -101,25 +101,6 @@ def judge(
         found=best >= score,
         false_regions=sum(other.score >= score for other in others),
     )
-
-
-def forge_in_lung(
-    volume: Volume, kind: SiteKind, forger: Forger, rng: np.random.Generator, diameter_mm: float = 0
-) -> tuple[ForgedVolume, Site]:
-    """Forge a random place in lung, not near the volume's ends; raises InputError where none was found that fits."""
-    for _ in range(_TRIES if len(volume.hu) > 2 * _FROM_THE_ENDS else 0):
-        k = int(rng.integers(_FROM_THE_ENDS, len(volume.hu) - _FROM_THE_ENDS))
-        places = np.argwhere(ndimage.binary_erosion(lung_mask(volume.hu[k])))
-        if len(places) == 0:
-            continue
-        r, c = places[rng.integers(len(places))]
-        site = Site(volume.source, (int(STRIDE * c + CENTRE), int(STRIDE * r + CENTRE), k), diameter_mm, kind)
-        try:
-            return forger.forge(volume, site, rng), site
-        except InputError:
-            # Too near the border for CT-GAN's cube: another place.
-            continue
-    raise InputError(f"No place to forge was found in '{volume.source}': give a series with more lung.")
 
 
 def _near(place: tuple[float, float], ijk: tuple[int, int, int]) -> bool:

@@ -15,42 +15,26 @@ import time
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from CTForgeryScanLib.volume import load_volume
-from training.forgers.forger import ForgedVolume
+from training.forged_file import FORGED_KEY, SiteRecord, site_record, write_nrrd
 from training.forgers.published_pasting import PublishedPasting, procedural_content
 from training.simulated_ct import SimulatedCT, simulate
 from training.sites import Site
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
-FORGED_KEY = "CTForgeryScan_forged"  # header field: JSON list of sites, empty for the untouched twin
 LIMIT_BYTES = 8_000_000
 
 
-def site_record(ct: SimulatedCT, forged: ForgedVolume) -> dict[str, object]:
-    """One entry of the header's site list: kind, (i, j, k), RAS in mm, and the removed nodule's diameter."""
-    ijk = forged.metadata["ijk"]
-    ras = (ct.ijk_to_ras @ np.array([*ijk, 1.0]))[:3]
-    return {
-        "kind": forged.metadata["kind"],
-        "ijk": ijk,
-        "ras": [round(float(v), 2) for v in ras],
-        "diameter_mm": forged.metadata["diameter_mm"],
+def write_sample(path: Path, hu: NDArray[np.int16], ct: SimulatedCT, sites: list[SiteRecord]) -> int:
+    """Write a simulated CT with the forged mark, as small as it can be; returns its size in bytes."""
+    fields = {
+        FORGED_KEY: json.dumps(sites),
+        "CTForgeryScan_simulated": "a procedural chest and scanner, not a patient",
     }
-
-
-def write_nrrd(path: Path, hu: NDArray[np.int16], ct: SimulatedCT, sites: list[dict[str, object]]) -> int:
-    """Write a compressed NRRD with geometry and the forged mark; returns its size in bytes."""
-    image = sitk.GetImageFromArray(hu)
-    image.SetSpacing(ct.spacing_mm)
-    image.SetOrigin((-ct.ijk_to_ras[0, 3], -ct.ijk_to_ras[1, 3], ct.ijk_to_ras[2, 3]))  # RAS to LPS
-    image.SetMetaData(FORGED_KEY, json.dumps(sites))
-    image.SetMetaData("CTForgeryScan_simulated", "a procedural chest and scanner, not a patient")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=9)
+    write_nrrd(path, hu, ct.ijk_to_ras, fields, compression=9)
     return path.stat().st_size
 
 
@@ -63,10 +47,10 @@ def make(output: Path, untouched: Path | None, seed: int, slices: int) -> dict[s
     site = Site("simulated", ct.nodules_ijk[0], ct.nodules[0].diameter_mm, "remove")
     volume = load_volume((ct.hu, ct.ijk_to_ras))
     forged = PublishedPasting(procedural_content).forge(volume, site, np.random.default_rng([seed, 3]))
-    sites = [site_record(ct, forged)]
+    sites = [site_record(ct.ijk_to_ras, forged)]
     if untouched:
-        write_nrrd(untouched, ct.hu, ct, [])
-    size = write_nrrd(output, forged.hu, ct, sites)
+        write_sample(untouched, ct.hu, ct, [])
+    size = write_sample(output, forged.hu, ct, sites)
     if size > LIMIT_BYTES:
         raise ValueError(f"{output} has {size} bytes, more than the {LIMIT_BYTES} allowed; make fewer slices")
     difference = np.abs(forged.hu.astype(int) - ct.hu)

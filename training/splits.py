@@ -1,6 +1,7 @@
 """Patient folds: made once from a seed, checked in beside the configurations, read by everything else.
 
-``python -m training.splits --data DIR --out training/configs/five-folds.csv`` makes the file.
+``python -m training.splits --data DIR --out training/configs/five-folds.csv`` makes the file of the data folder,
+``python -m training.splits --source luna16 DIR --out FILE`` that of any source.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from CTForgeryScanLib.errors import InputError
 from training.data import Slice, read_slices
+from training.sources.catalogue import SOURCE_HELP, read_source
 
 
 def make_folds(slices: Sequence[Slice], folds: int, seed: int) -> dict[str, int]:
@@ -21,9 +24,21 @@ def make_folds(slices: Sequence[Slice], folds: int, seed: int) -> dict[str, int]
 
     Patients are dealt in random order, those with most slices first, each to the fold that has least of its kind.
     """
+    return deal(((s.patient, s.kind) for s in slices), folds, seed)
+
+
+def deal(items: Iterable[tuple[str, str]], folds: int, seed: int) -> dict[str, int]:
+    """Patient → fold for (patient, kind) of whatever is to be spread evenly. See ``make_folds``.
+
+    Raises InputError for fewer patients than folds.
+    """
     content: dict[str, Counter[str]] = defaultdict(Counter)
-    for s in slices:
-        content[s.patient][s.kind] += 1
+    for patient, kind in items:
+        content[patient][kind] += 1
+    if not 2 <= folds <= len(content):
+        raise InputError(
+            f"{len(content)} patients cannot be dealt into {folds} folds; ask for 2 to {len(content)}"
+        )
     order = np.random.default_rng(seed).permutation(sorted(content)).tolist()
     order.sort(key=lambda p: -max(content[p].values()))
     held: list[Counter[str]] = [Counter() for _ in range(folds)]
@@ -43,13 +58,24 @@ def read_folds(path: Path) -> dict[str, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Deal the patients of the data folder into folds.")
-    parser.add_argument("--data", type=Path, required=True)
+    parser = argparse.ArgumentParser(
+        description="Deal the patients of the data folder, or of a source, into folds."
+    )
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--data", type=Path, help="folder with ctgan/, pristine_slices/ and ct/")
+    given.add_argument("--source", nargs=2, metavar=("NAME", "WHERE"), help=SOURCE_HELP)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    fold_of = make_folds(read_slices(args.data), args.folds, args.seed)
+    try:
+        if args.source:
+            items = ((scan.patient, "scan") for scan in read_source(*args.source))
+            fold_of = deal(items, args.folds, args.seed)
+        else:
+            fold_of = make_folds(read_slices(args.data), args.folds, args.seed)
+    except InputError as error:
+        parser.exit(2, f"{error}\n")
     with args.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["patient", "fold"])

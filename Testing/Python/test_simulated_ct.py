@@ -18,6 +18,7 @@ import phantoms
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import load_volume
 from training import make_sample
+from training.forged_file import FORGED_KEY
 from training.forgers.forger import ForgedVolume
 from training.forgers.published_pasting import Content, PublishedPasting, _weight, procedural_content
 from training.simulated_ct import PADDING_HU, Scanner, SimulatedCT, simulate
@@ -201,10 +202,10 @@ class TestSample(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             first, again = Path(folder) / "a.nrrd", Path(folder) / "b.nrrd"
             for path in (first, again):
-                make_sample.write_nrrd(path, ct.hu, ct, sites)
+                make_sample.write_sample(path, ct.hu, ct, sites)
             self.assertEqual(first.read_bytes(), again.read_bytes())
             image = sitk.ReadImage(str(first))
-        self.assertEqual(json.loads(image.GetMetaData(make_sample.FORGED_KEY)), sites)
+        self.assertEqual(json.loads(image.GetMetaData(FORGED_KEY)), sites)
         np.testing.assert_array_equal(sitk.GetArrayFromImage(image), ct.hu)
         lps = image.TransformIndexToPhysicalPoint((5, 6, 2))
         np.testing.assert_allclose(np.array(lps) * [-1, -1, 1], (ct.ijk_to_ras @ [5, 6, 2, 1])[:3], atol=1e-6)
@@ -212,7 +213,7 @@ class TestSample(unittest.TestCase):
     def test_the_bundled_sample_is_small_and_marked(self) -> None:
         self.assertLess(make_sample.SAMPLE.stat().st_size, make_sample.LIMIT_BYTES)
         image = sitk.ReadImage(str(make_sample.SAMPLE))
-        (site,) = json.loads(image.GetMetaData(make_sample.FORGED_KEY))
+        (site,) = json.loads(image.GetMetaData(FORGED_KEY))
         i, j, k = site["ijk"]
         self.assertLess(sitk.GetArrayViewFromImage(image)[k, j, i], -700, "the nodule is still there")
         lps = image.TransformIndexToPhysicalPoint((i, j, k))

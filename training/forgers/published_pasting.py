@@ -21,10 +21,11 @@ from scipy.stats import norm
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import Volume
+from training.forgers.ball import Floats
+from training.forgers.content import filled_from_lung, with_nodule
 from training.forgers.forger import ForgedVolume, check_kind, forged_volume
 from training.sites import Site, SiteKind
 
-Floats = NDArray[np.float64]
 Content = Callable[[Floats, SiteKind, np.random.Generator], Floats]
 """(cube of real HU [32, 32, 32] at 1 mm, "inject" or "remove", random numbers) -> the forged cube in HU, same shape"""
 
@@ -189,47 +190,17 @@ def _blend(block: Floats, noise: Floats, original: Floats, kind: SiteKind) -> Fl
 
 def procedural_content(cube: Floats, kind: SiteKind, rng: np.random.Generator) -> Floats:
     """The forged 32³ in HU: real surroundings seen through a generator's loss of detail, a new centre, its texture."""
-    base = _inpainted(cube) if kind == "remove" else np.minimum(cube, _inpainted(cube) + 250)
+    hidden = np.zeros(cube.shape, bool)
+    hidden[_CLEARED, _CLEARED, _CLEARED] = True
+    lung = filled_from_lung(cube, hidden, (1, 1, 1))
+    base = lung if kind == "remove" else np.minimum(cube, lung + 250)
     smooth = ndimage.gaussian_filter(base, 0.7)
     if kind == "inject":
-        smooth = _with_nodule(smooth, rng)
+        axis = np.arange(CUBE, dtype=np.float64) - (CUBE - 1) / 2
+        smooth = with_nodule(smooth, np.ix_(axis, axis, axis), rng)
     texture = ndimage.gaussian_filter(rng.standard_normal(cube.shape), 0.9)
     texture = 0.75 * texture / texture.std() + 0.35 * _checkered(cube.shape, rng)
     return np.asarray(smooth + texture * np.interp(smooth, _STEP_AT, _STEP_HU))
-
-
-def _inpainted(cube: Floats) -> Floats:
-    """The cube with its hidden centre filled from the lung around it, by weighted means that widen inwards."""
-    hidden = np.zeros(cube.shape, bool)
-    hidden[_CLEARED, _CLEARED, _CLEARED] = True
-    known = (~hidden) & (cube < -500)  # walls and vessels must not bleed into the new lung
-    if not known.any():
-        known = ~hidden
-    filled, weight = np.zeros_like(cube), np.zeros_like(cube)
-    for sigma in (2.0, 4.0, 8.0, 16.0):
-        share = ndimage.gaussian_filter(known.astype(float), sigma)
-        value = ndimage.gaussian_filter(np.where(known, cube, 0.0), sigma) / np.maximum(share, 1e-9)
-        part = np.clip(share * 8, 0, 1) * (1 - weight)
-        filled, weight = filled + part * value, weight + part
-    filled = filled / np.maximum(weight, 1e-9)
-    edge = np.clip(ndimage.gaussian_filter(hidden.astype(float), 1.0), 0, 1)
-    return np.asarray(cube * (1 - edge) + filled * edge)
-
-
-def _with_nodule(
-    cube: Floats, rng: np.random.Generator, diameter_mm: tuple[float, float] = (11.0, 16.0)
-) -> Floats:
-    """``cube`` with a lobulated, slightly flattened soft-tissue mass in its middle."""
-    z, y, x = np.meshgrid(*(np.arange(CUBE) - (CUBE - 1) / 2,) * 3, indexing="ij")
-    axes = rng.uniform(*diameter_mm) / 2 * rng.uniform(0.85, 1.15, 3)
-    near = np.sqrt((z / axes[0]) ** 2 + (y / axes[1]) ** 2 + (x / axes[2]) ** 2)
-    surface = np.ones_like(near)
-    for _ in range(6):
-        wave = rng.normal(size=3)
-        wave *= rng.uniform(0.35, 0.8) / np.linalg.norm(wave)
-        surface += 0.07 * np.sin(wave[0] * z + wave[1] * y + wave[2] * x + rng.uniform(0, 2 * np.pi))
-    fill = 1 / (1 + np.exp((near / surface - 1) * axes.mean() / 0.7))
-    return np.asarray(cube + fill * (rng.uniform(-100, 50) - cube))
 
 
 def _checkered(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:

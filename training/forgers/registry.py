@@ -1,0 +1,51 @@
+"""Every forger by the word that commands use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.volume import Volume
+from training.forgers.copy_move import CopyMove
+from training.forgers.forger import Forger
+from training.forgers.inpaint import Inpaint
+from training.forgers.published_pasting import PublishedPasting, procedural_content
+from training.forgers.renoise import Renoise
+from training.forgers.self_blend import SelfBlend
+from training.forgers.splice import Splice
+
+UNTRAINED = ("copy_move", "splice", "inpaint", "renoise", "self_blend", "published_pasting")
+TRAINED = {"ctgan": "training.forgers.ctgan.forger", "cyclegan": "training.forgers.cyclegan.forger"}
+"""Forgers that need weights, and the modules whose ``load_forger(weights)`` makes them."""
+
+NAMES = (*UNTRAINED, *TRAINED)
+
+
+def make_forger(name: str, weights: Path | None = None, donor: Volume | None = None) -> Forger:
+    """The forger of that name; ``weights`` for those in ``TRAINED``, ``donor`` for what splice takes patches from.
+
+    Raises InputError for an unknown name and for weights that are missing or not wanted, and ModelError for weights
+    that are not this forger's.
+    """
+    if name in TRAINED:
+        if weights is None or not weights.is_file():
+            given = f"there is no file '{weights}'" if weights else "none were given"
+            raise InputError(
+                f"the forger {name} needs weights and {given}; "
+                f"train it (python -m training.forgers.{name}.train) and name its file with --weights"
+            )
+        return import_module(TRAINED[name]).load_forger(weights)
+    forgers: dict[str, Forger] = {
+        "copy_move": CopyMove(reach=1.5),  # the nodule's surroundings too
+        "splice": Splice(donor),
+        "inpaint": Inpaint(),
+        "renoise": Renoise(),
+        "self_blend": SelfBlend(),
+        "published_pasting": PublishedPasting(procedural_content),
+    }
+    if name not in forgers:
+        raise InputError(f"there is no forger '{name}'; choose one of {', '.join(NAMES)}")
+    if weights:
+        raise InputError(f"the forger {name} needs no weights; leave out --weights")
+    return forgers[name]

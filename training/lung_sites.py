@@ -1,0 +1,61 @@
+"""Random places in healthy lung, and forging at one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import ndimage
+
+from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.volume import Volume
+from CTForgeryScanLib.windows import CENTRE, STRIDE
+from training.crops import lung_mask
+from training.forgers.forger import ForgedVolume, Forger
+from training.sites import Site, SiteKind
+
+Ijk = tuple[int, int, int]
+
+
+def random_lung_place(
+    volume: Volume, rng: np.random.Generator, *, off_the_ends: int = 0, inside: bool = False, tries: int = 500
+) -> Ijk:
+    """A random (i, j, k) in lung, so many slices off the ends; ``inside``: with lung on all sides of it.
+
+    Raises InputError where there is next to none.
+    """
+    for _ in range(tries):
+        k = int(rng.integers(off_the_ends, max(len(volume.hu) - off_the_ends, off_the_ends + 1)))
+        if k >= len(volume.hu):
+            break
+        mask = lung_mask(volume.hu[k])
+        places = np.argwhere(ndimage.binary_erosion(mask) if inside else mask)
+        if len(places):
+            r, c = places[rng.integers(len(places))]
+            return int(STRIDE * c + CENTRE), int(STRIDE * r + CENTRE), k
+    raise InputError(f"No lung was found in '{volume.source}': give a chest CT.")
+
+
+def forged_at_random(
+    volume: Volume,
+    forger: Forger,
+    kind: SiteKind,
+    rng: np.random.Generator,
+    place: Callable[[], Ijk],
+    diameter_mm: tuple[float, float] | None = None,
+    tries: int = 60,
+) -> ForgedVolume:
+    """The volume forged at the first of the places that the forger takes, with a diameter from the range.
+
+    Raises InputError with the forger's last reason where it takes none.
+    """
+    reason = None
+    for _ in range(tries):
+        at = place()
+        site = Site(volume.source, at, rng.uniform(*diameter_mm) if diameter_mm else 0.0, kind)
+        try:
+            return forger.forge(volume, site, rng)
+        except InputError as error:
+            # Most often too near the border for the forger: another place.
+            reason = error
+    raise InputError(f"No place to forge was found in '{volume.source}' ({reason}).") from reason
