@@ -28,6 +28,7 @@ from training.config import Config
 from training.crops import GENUINE, TASKS, CropSampler
 from training.data import Slice
 from training.experiment import arguments, read_experiment
+from training.made_slices import made_slices
 
 _CHECKPOINT_EVERY = 250
 
@@ -55,7 +56,7 @@ def training_loss(
 def train(slices: Sequence[Slice], config: Config, folder: Path) -> LocalDetector:
     """Train on all ``slices``; resumes from ``folder``'s checkpoint; returns the detector with one head."""
     torch.manual_seed(config.seed)
-    network = LocalDetector(config.width, heads=TASKS)
+    network = LocalDetector(config.width, TASKS, config.half_turn)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -87,7 +88,7 @@ def train(slices: Sequence[Slice], config: Config, folder: Path) -> LocalDetecto
             sums = [0.0] * (2 * TASKS)
         if (step + 1) % _CHECKPOINT_EVERY == 0:
             state.save(step + 1)
-    return _one_head(network)
+    return _one_head(network, config)
 
 
 def learning_rate(step: int, config: Config) -> float:
@@ -97,9 +98,9 @@ def learning_rate(step: int, config: Config) -> float:
     return config.learning_rate * (1 + math.cos(math.pi * phase)) / 2
 
 
-def _one_head(network: LocalDetector) -> LocalDetector:
+def _one_head(network: LocalDetector, config: Config) -> LocalDetector:
     """The detector that is shipped: the trunk and the head of the genuine task."""
-    alone = LocalDetector(network.config["width"])
+    alone = LocalDetector(config.width, half_turn=config.half_turn)
     kept = {k: v.contiguous() for k, v in network.state_dict().items()}
     for name in ("head.2.weight", "head.2.bias"):
         kept[name] = kept[name][GENUINE : GENUINE + 1].clone()
@@ -194,7 +195,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         kept = [s for s in experiment.slices if fold == "all" or experiment.fold_of[s.patient] != int(fold)]
-        detector = train(kept, experiment.config, folder)
+        made = made_slices(kept, experiment.config.made_sites, experiment.config.seed)
+        detector = train([*kept, *made], experiment.config, folder)
         save_file(
             detector.state_dict(), folder / "detector.safetensors", {"config": json.dumps(detector.config)}
         )
