@@ -75,7 +75,7 @@ def _site(members: list[Slice], forger: Forger, kind: SiteKind, rng: np.random.G
                 patient=of.patient,
                 series=f"made/{of.series}/{x}-{y}-{k}-{kind}",
                 k=int(at),
-                hu=forged.hu[at],
+                hu=forged.hu[at].copy(),  # a view would keep the whole volume
                 spacing_mm=of.spacing_mm,
                 between_mm=of.between_mm,
                 forged=(SliceSite(x, y, forged.metadata["block_voxels"], abs(at - k) * of.between_mm, kind),),
