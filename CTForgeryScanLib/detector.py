@@ -115,13 +115,15 @@ class WindowChannelAttention(nn.Module):
 class LocalDetector(nn.Module):
     """Slices [N, 1, H, W] in HU (float) → logits [N, heads, R, C], one for each window (``windows.grid_shape``).
 
-    ``heads`` > 1 serves training only: auxiliary tasks that share the trunk. Raises ValueError for slices smaller
-    than a window.
+    ``heads`` > 1 serves training only: auxiliary tasks that share the trunk. With ``half_turn``, once trained, every
+    window is also seen turned by half and the two logits are averaged: a forgery does not depend on which way up the
+    patient lies, much of the network's error does. Raises ValueError for slices smaller than a window.
     """
 
-    def __init__(self, width: int = 24, heads: int = 1) -> None:
+    def __init__(self, width: int = 24, heads: int = 1, half_turn: bool = False) -> None:
         super().__init__()
-        self.config = {"width": width, "heads": heads}
+        self.config = {"width": width, "heads": heads, "half_turn": half_turn}
+        self.half_turn = half_turn
         w = width
         self.input = InputLayer()  # 2 × 30 × 30
         self.trunk = nn.Sequential(
@@ -155,9 +157,15 @@ class LocalDetector(nn.Module):
             )
         # What no window covers would leave the pooled branch and its shortcut with sizes that differ by one.
         covered = hu[..., : rows - (rows - WINDOW) % STRIDE, : columns - (columns - WINDOW) % STRIDE]
+        logits = self._logits(covered)
+        if self.half_turn and not self.training:
+            logits = (logits + self._logits(covered.flip(-2, -1)).flip(-2, -1)) / 2
+        return logits
+
+    def _logits(self, hu: Tensor) -> Tensor:
         # Channels last is the order in which CPUs and GPUs run such convolutions fastest.
         precision = next(self.trunk.parameters()).dtype
-        pixels = self.input(covered).to(precision, memory_format=torch.channels_last)
+        pixels = self.input(hu).to(precision, memory_format=torch.channels_last)
         logits: Tensor = self.head(self.pool(self.trunk(pixels).float()))
         return logits
 

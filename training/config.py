@@ -30,6 +30,10 @@ class Config:
     never_train: tuple[str, ...] = ()
     """Patients that no fold trains on."""
     width: int = 32
+    half_turn: bool = False
+    """Whether the trained detector also sees every window turned by half (``LocalDetector``)."""
+    made_sites: int = 0
+    """Sites that are forged in each untouched series to train on (``made_slices``)."""
     steps: int = 1500
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2

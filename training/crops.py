@@ -1,14 +1,15 @@
 """Dense training crops: 112×112 pixels, 21×21 windows each, with a target for every window and task.
 
-Targets are 1 (forged), 0 (untouched) and −1 (not asked). Task 0 is genuine CT-GAN against untouched; task 1, which
-only shapes the shared trunk, is any site made on the fly (``blending``) against the same tissue beside it.
+Targets are 1 (forged), 0 (untouched) and −1 (not asked). Task 0 is CT-GAN's way of forging, by the genuine program or
+by ours (``made_slices``), against untouched; task 1, which only shapes the shared trunk, is any site made on the fly
+(``blending``) against the same tissue beside it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,15 @@ _LUNG_HU = (-980, -600)
 @dataclass(frozen=True)
 class Mix:
     """What a batch is made of (crops), and how often (probability) a crop is treated as a whole, an untouched one is
-    averaged over neighbouring slices, or its values end at −1000 HU."""
+    averaged over neighbouring slices, or its values end at −1000 HU.
+
+    ``made`` are crops of our own forgeries, ``twins`` of such places before they were forged.
+    """
 
     genuine: int = 11
     genuine_elsewhere: int = 4
+    made: int = 0
+    twins: int = 0
     spliced: int = 3
     blended: int = 3
     lesions: int = 3
@@ -43,8 +49,8 @@ class Mix:
     @property
     def total(self) -> int:
         """Crops in a batch."""
-        sites = self.genuine + self.spliced + self.blended
-        return sites + self.genuine_elsewhere + self.lesions + self.untouched
+        sites = self.genuine + self.made + self.spliced + self.blended
+        return sites + self.twins + self.genuine_elsewhere + self.lesions + self.untouched
 
 
 class Places:
@@ -74,7 +80,8 @@ class CropSampler:
         self.mix, self.seed = mix, seed
         self.rng = np.random.default_rng(seed)
         self.neighbours = {(s.series, s.k): s for s in slices if s.between_mm and not s.forged}
-        self.genuine = [s for s in slices if s.forged]
+        self.genuine = [s for s in slices if s.forged and s.twin is None]
+        self.made = [s for s in slices if s.twin is not None]
         self.untouched: dict[str, list[Slice]] = defaultdict(list)
         for s in slices:
             if not s.forged:
@@ -91,6 +98,8 @@ class CropSampler:
         crops += [
             self._elsewhere(self.genuine[draw(len(self.genuine))]) for _ in range(mix.genuine_elsewhere)
         ]
+        crops += [self._genuine(self.made[draw(len(self.made))]) for _ in range(mix.made)]
+        crops += [self._twin(self.made[draw(len(self.made))]) for _ in range(mix.twins)]
         crops += [self._spliced() for _ in range(mix.spliced)]
         crops += [self._blended(self._draw(self.patients)) for _ in range(mix.blended)]
         crops += [self._lesion() for _ in range(mix.lesions)]
@@ -106,6 +115,12 @@ class CropSampler:
         site = s.forged[0]
         near = (site.y + self.rng.uniform(-30, 30), site.x + self.rng.uniform(-30, 30))
         return self._cut(s, self._corner(s, near))
+
+    def _twin(self, made: Slice) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """The place of a made site before it was forged: what differs between the two is the forgery alone."""
+        assert made.twin is not None
+        hu, target = self._genuine(replace(made, hu=made.twin))
+        return hu, np.zeros_like(target)
 
     def _elsewhere(self, s: Slice) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
         return self._cut(s, self._corner(s, self._place(s, lung=False)))

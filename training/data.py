@@ -52,6 +52,9 @@ class Slice:
     lesions: tuple[tuple[float, float], ...] = ()
     """Centres (x, y) of real nodules and tumours that readers marked here."""
 
+    twin: NDArray[np.int16] | None = None
+    """The same slice [j, i] before it was forged, where that is known: in what our own forgers made."""
+
     @property
     def kind(self) -> str:
         """ "inject" or "remove" for a forged slice, else "untouched"."""

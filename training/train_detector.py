@@ -27,6 +27,7 @@ from training.crops import GENUINE, TASKS, CropSampler
 from training.data import Slice
 from training.distributed import Group, process_group
 from training.experiment import arguments, read_experiment, run
+from training.made_slices import made_slices
 from training.metrics_log import MetricsLog
 
 _CHECKPOINT_EVERY = 250
@@ -65,7 +66,7 @@ def train(slices: Sequence[Slice], config: Config, folder: Path, group: Group) -
     """
     group.check(config.mix.total)
     torch.manual_seed(config.seed)
-    network = LocalDetector(config.width, heads=TASKS).to(group.device)
+    network = LocalDetector(config.width, TASKS, config.half_turn).to(group.device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -101,7 +102,7 @@ def train(slices: Sequence[Slice], config: Config, folder: Path, group: Group) -
             checkpoint.save(step + 1)
     if log:
         log.close()
-    return _one_head(network)
+    return _one_head(network, config)
 
 
 def learning_rate(step: int, config: Config) -> float:
@@ -111,9 +112,9 @@ def learning_rate(step: int, config: Config) -> float:
     return config.learning_rate * (1 + math.cos(math.pi * phase)) / 2
 
 
-def _one_head(network: LocalDetector) -> LocalDetector:
+def _one_head(network: LocalDetector, config: Config) -> LocalDetector:
     """The detector that is shipped: the trunk and the head of the genuine task."""
-    alone = LocalDetector(network.config["width"])
+    alone = LocalDetector(config.width, half_turn=config.half_turn)
     kept = {k: v.contiguous() for k, v in network.state_dict().items()}
     for name in ("head.2.weight", "head.2.bias"):
         kept[name] = kept[name][GENUINE : GENUINE + 1].clone()
@@ -144,7 +145,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             kept = [
                 s for s in experiment.slices if fold == "all" or experiment.fold_of[s.patient] != int(fold)
             ]
-            detector = train(kept, experiment.config, folder, group)
+            made = made_slices(kept, experiment.config.made_sites, experiment.config.seed)
+            detector = train([*kept, *made], experiment.config, folder, group)
             if group.is_first:
                 config = json.dumps(detector.config)
                 save_file(detector.state_dict(), folder / "detector.safetensors", {"config": config})

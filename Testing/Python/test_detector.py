@@ -13,10 +13,10 @@ from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.windows import STRIDE, WINDOW, grid_shape
 
 
-def random_detector(seed: int, width: int = 4) -> LocalDetector:
+def random_detector(seed: int, width: int = 4, half_turn: bool = False) -> LocalDetector:
     """Random weights and random batch-norm statistics, so that folding has something to fold."""
     torch.manual_seed(seed)
-    detector = LocalDetector(width)
+    detector = LocalDetector(width, half_turn=half_turn)
     for module in detector.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None and module.running_var is not None
@@ -29,9 +29,16 @@ def random_detector(seed: int, width: int = 4) -> LocalDetector:
 
 class ExactAndDense(unittest.TestCase):
     @settings(max_examples=25, deadline=None)
-    @given(seed=st.integers(0, 10**6), rows=st.integers(32, 100), columns=st.integers(32, 100))
-    def test_dense_pass_equals_each_window_alone(self, seed: int, rows: int, columns: int) -> None:
-        detector = random_detector(seed)
+    @given(
+        seed=st.integers(0, 10**6),
+        rows=st.integers(32, 100),
+        columns=st.integers(32, 100),
+        half_turn=st.booleans(),
+    )
+    def test_dense_pass_equals_each_window_alone(
+        self, seed: int, rows: int, columns: int, half_turn: bool
+    ) -> None:
+        detector = random_detector(seed, half_turn=half_turn)
         hu = torch.randint(-1100, 1200, (1, 1, rows, columns)).float()
         with torch.inference_mode():
             dense = detector(hu)[0, 0]
@@ -67,6 +74,13 @@ class ExactAndDense(unittest.TestCase):
         with torch.inference_mode():
             torch.testing.assert_close(detector.fused()(hu), detector(hu), atol=1e-4, rtol=1e-4)
         self.assertFalse(any(isinstance(m, nn.BatchNorm2d) for m in detector.fused().modules()))
+
+    def test_with_a_half_turn_it_does_not_matter_which_way_up_the_slice_is(self) -> None:
+        detector = random_detector(4, half_turn=True)
+        hu = torch.rand(1, 1, 64, 80) * 1200 - 1000
+        with torch.inference_mode():
+            upside_down = detector(hu.flip(-2, -1)).flip(-2, -1)
+            torch.testing.assert_close(detector(hu), upside_down, atol=1e-5, rtol=1e-5)
 
     def test_smaller_than_a_window_is_an_error(self) -> None:
         with self.assertRaisesRegex(ValueError, "smaller than one"):

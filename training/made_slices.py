@@ -1,0 +1,77 @@
+"""Forged slices of our own making: the genuine ones show 33 scans, these the same way of forging on other scanners.
+
+CT-GAN's published pasting with made-up content (``forgers.published_pasting``), with and without its noise touch-up,
+at random places in the lungs of untouched series. They are made anew from the seed whenever they are asked for, so
+that nothing forged has to be kept.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from itertools import cycle, islice, product
+
+import numpy as np
+
+from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.volume import Volume
+from training.data import Slice, SliceSite
+from training.forgers.forger import Forger
+from training.forgers.published_pasting import PublishedPasting, procedural_content
+from training.lung_sites import forged_at_random, random_lung_place
+from training.sites import SiteKind
+
+REACH_MM = 10.0
+"""Slices up to here from a site's centre hold forged tissue; CT-GAN's cube reaches 16 mm."""
+SLICES_OF_A_SITE = 4
+_FORGERS = (PublishedPasting(procedural_content), PublishedPasting(procedural_content, touch_up=False))
+_KINDS: tuple[SiteKind, ...] = ("inject", "remove")
+
+
+def made_slices(slices: Sequence[Slice], sites: int, seed: int) -> list[Slice]:
+    """Forged slices of the untouched series among ``slices``, ``sites`` sites in each; forgers and kinds by turns.
+
+    A series whose spacing the pasting cannot work at gives none.
+    """
+    series: dict[str, list[Slice]] = defaultdict(list)
+    for s in slices:
+        if s.between_mm and not s.forged:
+            series[s.series].append(s)
+    made: list[Slice] = []
+    for index, name in enumerate(sorted(series)):
+        members = sorted(series[name], key=lambda s: s.k)
+        for n, (forger, kind) in enumerate(islice(cycle(product(_FORGERS, _KINDS)), sites)):
+            made += _site(members, forger, kind, np.random.default_rng([seed, index, n]))
+    return made
+
+
+def _site(members: list[Slice], forger: Forger, kind: SiteKind, rng: np.random.Generator) -> list[Slice]:
+    """Some slices of one site; none where no place fits."""
+    of = members[0]
+    volume = Volume(
+        np.stack([s.hu for s in members]),
+        np.diag([of.spacing_mm, of.spacing_mm, of.between_mm, 1.0]),
+        of.series,
+    )
+    try:
+        forged = forged_at_random(volume, forger, kind, rng, partial(random_lung_place, volume, rng))
+    except InputError:
+        return []
+    x, y, k = forged.metadata["ijk"]
+    reach = int(REACH_MM / of.between_mm)
+    near = np.arange(max(k - reach, 0), min(k + reach + 1, len(members)))
+    return [
+        Slice(
+            name=f"made/{of.series}/{x}-{y}-{k}-{kind}/{at}",
+            patient=of.patient,
+            series=f"made/{of.series}/{x}-{y}-{k}-{kind}",
+            k=int(at),
+            hu=forged.hu[at].copy(),  # a view would keep the whole volume
+            spacing_mm=of.spacing_mm,
+            between_mm=of.between_mm,
+            forged=(SliceSite(x, y, forged.metadata["block_voxels"], abs(at - k) * of.between_mm, kind),),
+            twin=members[at].hu,
+        )
+        for at in rng.permutation(near)[:SLICES_OF_A_SITE]
+    ]
