@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -18,85 +17,55 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image as Pictures
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from CTForgeryScanLib.errors import InputError
 from training.data import Slice, read_slices
+from training.forgers.checkpoint import Checkpoint, Parts
 from training.forgers.lung_patches import Image
 from training.forgers.weights import read_card, save_weights
 
 _LOG_EVERY = 50
 _WINDOW_HU = (-1050.0, 150.0)
 
-Parts = Mapping[str, nn.Module | torch.optim.Optimizer]
-
 
 class TrainingRun:
-    """Keeps ``parts`` (networks and optimisers) in ``folder``, for one ``config`` (JSON-ready) alone.
-
-    Raises InputError where the folder holds the training of another configuration.
-    """
+    """Keeps ``parts`` (networks and optimisers) in ``folder``, for one ``config`` (JSON-ready) alone."""
 
     def __init__(
         self, folder: Path, forger: str, config: Mapping[str, Any], parts: Parts, checkpoint_every: int
     ) -> None:
-        self.folder, self.forger, self.config, self.parts = folder, forger, dict(config), parts
-        self.every = checkpoint_every
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.forger, self.config, self.every = folder, forger, dict(config), checkpoint_every
+        self.checkpoint = Checkpoint(folder / "checkpoint.safetensors", self.config, parts)
+        self._metrics = folder / "metrics.csv"
         self._sums: dict[str, float] = {}
         self._counted = 0
         self._started, self._first = time.monotonic(), 0
-        folder.mkdir(parents=True, exist_ok=True)
 
     @property
     def weights(self) -> Path:
         """The finished forger's weights."""
         return self.folder / f"{self.forger}.safetensors"
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
-
-    @property
-    def _metrics(self) -> Path:
-        return self.folder / "metrics.csv"
-
     def is_finished(self) -> bool:
-        """Whether this training was done before."""
+        """Whether this training was done before. Raises InputError where another configuration's was."""
         if not self.weights.exists():
             return False
-        self._check_config(read_card(self.weights)["config"], self.weights)
+        if read_card(self.weights)["config"] != self.config:
+            raise InputError(
+                f"'{self.weights}' is of another configuration or other patients: give another --out, or remove it."
+            )
         return True
 
     def resume(self) -> int:
-        """Restore the checkpoint and return its step; 0 where there is none."""
-        tensors: dict[str, Tensor] = {}
-        if self._checkpoint.exists():
-            try:
-                with safe_open(self._checkpoint, "pt") as file:
-                    metadata = file.metadata()
-                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-            except SafetensorError as error:
-                raise InputError(
-                    f"'{self._checkpoint}' is damaged: remove it to train from the start."
-                ) from error
-            self._check_config(json.loads(metadata["config"]), self._checkpoint)
-            self._first = int(metadata["step"])
-            for name, part in self.parts.items():
-                _restore(
-                    part,
-                    {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")},
-                )
+        """Restore the checkpoint and return its step; 0 where there is none.
+
+        Raises InputError when it is damaged or of another configuration.
+        """
+        self._first = self.checkpoint.load()
         _forget_after(self._metrics, self._first)
         return self._first
-
-    def save(self, step: int) -> None:
-        """Write the checkpoint of that step; whole or not at all."""
-        tensors = {f"{name}/{k}": v for name, part in self.parts.items() for k, v in _tensors(part).items()}
-        whole = self._checkpoint.with_suffix(".part")
-        save_file(tensors, whole, {"step": str(step), "config": json.dumps(self.config, sort_keys=True)})
-        whole.replace(self._checkpoint)
 
     def log(self, step: int, of: int, losses: Mapping[str, Tensor]) -> None:
         """Count the losses of a finished step; now and then, and before a checkpoint, print and write their means.
@@ -108,7 +77,7 @@ class TrainingRun:
             if not math.isfinite(value):
                 raise InputError(
                     f"The loss {name} is not finite at step {step}: lower --learning-rate and give another --out; "
-                    f"the last good state is in '{self._checkpoint}'."
+                    f"the last good state is in '{self.checkpoint.path}'."
                 )
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._counted += 1
@@ -142,34 +111,24 @@ class TrainingRun:
         """Write the weights with their card; the checkpoint has done its work."""
         card = {"forger": self.forger, "config": self.config, "torch": torch.__version__}
         save_weights(self.weights, network, card)
-        self._checkpoint.unlink(missing_ok=True)
-
-    def _check_config(self, found: Any, path: Path) -> None:
-        # Through JSON, which knows no tuples.
-        if found != json.loads(json.dumps(self.config)):
-            raise InputError(
-                f"'{path}' is of another configuration or other patients: give another --out, or remove it."
-            )
+        self.checkpoint.remove()
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
-    """A parser of what every forger's training is given."""
+def arguments(description: str, defaults: Mapping[str, Any]) -> argparse.ArgumentParser:
+    """A parser of what every forger's training is given, with these defaults."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with ctgan/, pristine_slices/ and ct/"
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder of this training; resumes what it holds"
-    )
-    parser.add_argument(
-        "--without", nargs="*", default=[], metavar="PATIENT", help="patients not to train on"
-    )
-    parser.add_argument("--width", type=int, default=16, help="filters of the first layer")
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder with ctgan/, pristine_slices/ and ct/")
+    add("--out", type=Path, required=True, help="folder of this training; resumes what it holds")
+    add("--without", nargs="*", default=[], metavar="PATIENT", help="patients not to train on")
+    add("--width", type=int, help="filters of the first layer (default: %(default)s)")
+    add("--steps", type=int, help="(default: %(default)s)")
+    add("--batch", type=int, help="patches a step (default: %(default)s)")
+    add("--learning-rate", type=float, help="(default: %(default)s)")
+    add("--seed", type=int, help="(default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add("--threads", type=int, default=torch.get_num_threads(), help="of the CPU (default: %(default)s)")
+    parser.set_defaults(**defaults)
     return parser
 
 
@@ -180,26 +139,6 @@ def untouched_slices(data: Path, without: Sequence[str]) -> list[Slice]:
     if unknown:
         raise InputError(f"'{data}' has no patient {', '.join(sorted(unknown))}: correct --without.")
     return [s for s in slices if s.patient not in without]
-
-
-def _tensors(part: nn.Module | torch.optim.Optimizer) -> dict[str, Tensor]:
-    if isinstance(part, nn.Module):
-        return {name: values.detach().clone().contiguous() for name, values in part.state_dict().items()}
-    state = part.state_dict()["state"]
-    return {
-        f"{i}/{field}": v.clone().contiguous() for i, fields in state.items() for field, v in fields.items()
-    }
-
-
-def _restore(part: nn.Module | torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    if isinstance(part, nn.Module):
-        part.load_state_dict(tensors)
-        return
-    state = part.state_dict()
-    for key, values in tensors.items():
-        index, _, field = key.partition("/")
-        state["state"].setdefault(int(index), {})[field] = values
-    part.load_state_dict(state)
 
 
 def _forget_after(metrics: Path, step: int) -> None:

@@ -64,5 +64,5 @@ class Block(nn.Module):
 
 def _waves(time: Tensor) -> Tensor:
     """Sines and cosines of the time [N] at frequencies from half a wave to 500 waves, [N, 2·frequencies]."""
-    rates = torch.exp(torch.linspace(0, math.log(1000), _FREQUENCIES)) * math.pi
+    rates = math.pi * torch.logspace(0, 3, _FREQUENCIES, device=time.device)
     return torch.cat([torch.sin(time[:, None] * rates), torch.cos(time[:, None] * rates)], dim=1)

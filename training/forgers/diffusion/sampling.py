@@ -32,10 +32,11 @@ def in_paint(
 
     At every step what is not hidden is replaced by itself at that step's noise, so that the new fits to it. From
     ``start`` = 1 nothing of the hidden draft remains; from less, the coarser part of it (SDEdit, Meng et al., 2022).
-    ``network`` is a ``Denoiser``; ``before`` is the slice before, [N, 1, H, W].
+    ``network`` is a ``Denoiser``; ``before`` is the slice before, [N, 1, H, W]. ``random``
+    is on the CPU; everything else on the network's device.
     """
-    times = torch.linspace(start, 0, steps + 1)
-    noise = torch.randn(draft.shape, generator=random)
+    times = torch.linspace(start, 0, steps + 1, device=draft.device)
+    noise = torch.randn(draft.shape, generator=random).to(draft.device)
     alpha, sigma = alpha_sigma(times[0])
     image = alpha * draft + sigma * noise
     painted = draft

@@ -1,6 +1,6 @@
 """Train the diffusion forger: a denoiser of lung patches of 64×64 pixels at native resolution.
 
-``python -m training.forgers.diffusion.train --data DIR --out DIR --steps 4000 [--width 32] [--without PATIENT …]``
+``python -m training.forgers.diffusion.train --data DIR --out DIR --steps 3000 [--width 32] [--without PATIENT …]``
 
 The folder gets ``metrics.csv``, ``samples/`` (columns: the slice before, a patch, the same with its middle hidden,
 in-painted) and in the end ``diffusion.safetensors``, the moving average of the weights. A killed training goes on.
@@ -18,11 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from CTForgeryScanLib.heatmap import choose_device
 from training.data import Slice
+from training.forgers.checkpoint import Parts
 from training.forgers.diffusion.networks import Denoiser
 from training.forgers.diffusion.sampling import alpha_sigma, in_paint
 from training.forgers.lung_patches import Image, LungPatches, to_hu, to_unit
-from training.forgers.training_run import Parts, TrainingRun, arguments, untouched_slices
+from training.forgers.training_run import TrainingRun, arguments, untouched_slices
 
 FORGER = "diffusion"
 SIDE = 64
@@ -36,18 +38,18 @@ class Settings:
     """How the denoiser is trained."""
 
     width: int = 32
-    steps: int = 4000
-    batch: int = 16
+    steps: int = 3000
+    batch: int = 8
     learning_rate: float = 1e-3
     seed: int = 1
     checkpoint_every: int = 250
 
 
-def train(slices: Sequence[Slice], settings: Settings, folder: Path) -> Path:
+def train(slices: Sequence[Slice], settings: Settings, folder: Path, device: str = "cpu") -> Path:
     """Train on untouched slices, going on from the folder's checkpoint; the path of the weights."""
     patches = LungPatches(slices, SIDE)
     torch.manual_seed(settings.seed)
-    network = Denoiser(settings.width)
+    network = Denoiser(settings.width).to(choose_device(device))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_EMA))
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
     config = {**asdict(settings), "patients": list(patches.patients)}
@@ -69,7 +71,7 @@ def train(slices: Sequence[Slice], settings: Settings, folder: Path) -> Path:
         average.update_parameters(network)
         run.log(step + 1, settings.steps, {"velocity": loss})
         if run.is_due(step + 1, settings.steps):
-            run.save(step + 1)
+            run.checkpoint.save(step + 1)
             run.draw(step + 1, _samples(average.module, patches, settings.seed))
     run.finish(average.module)
     return run.weights
@@ -83,13 +85,14 @@ def _units(patches: LungPatches, count: int, rng: np.random.Generator) -> tuple[
 
 def _loss(network: Denoiser, patch: Tensor, before: Tensor, rng: np.random.Generator) -> Tensor:
     """Mean squared error of the velocity at times spread evenly over the batch."""
-    count = len(patch)
+    device, count = next(network.parameters()).device, len(patch)
     time = torch.from_numpy(((np.arange(count) + rng.random()) / count).astype(np.float32))
     noise = torch.from_numpy(rng.standard_normal(patch.shape, dtype=np.float32))
     alpha, sigma = (part[:, None, None, None] for part in alpha_sigma(time))
-    with torch.autocast("cpu", torch.bfloat16):
-        velocity = network(alpha * patch + sigma * noise, before, time)
-    return (velocity.float() - (alpha * noise - sigma * patch)).square().mean()
+    noised, wanted = alpha * patch + sigma * noise, alpha * noise - sigma * patch
+    with torch.autocast(device.type, torch.bfloat16):
+        velocity = network(noised.to(device), before.to(device), time.to(device))
+    return (velocity.float() - wanted.to(device)).square().mean()
 
 
 def _learning_rate(step: int, settings: Settings) -> float:
@@ -100,22 +103,22 @@ def _learning_rate(step: int, settings: Settings) -> float:
 
 def _samples(network: nn.Module, patches: LungPatches, seed: int) -> list[Image]:
     """Columns of a sample picture, each [N, side, side] in HU."""
-    patch, before = _units(patches, _SAMPLES, np.random.default_rng(seed))
-    along = torch.arange(SIDE) - (SIDE - 1) / 2
+    device = next(network.parameters()).device
+    patch, before = (of.to(device) for of in _units(patches, _SAMPLES, np.random.default_rng(seed)))
+    along = torch.arange(SIDE, device=device) - (SIDE - 1) / 2
     hidden = (torch.hypot(along[:, None], along[None, :]) < _HIDDEN_PX).expand(patch.shape)
     painted = in_paint(network, patch, hidden, before, torch.Generator().manual_seed(seed))
-    return [to_hu(column[:, 0].numpy()) for column in (before, patch, patch.masked_fill(hidden, -1), painted)]
+    columns = (before, patch, patch.masked_fill(hidden, -1), painted)
+    return [to_hu(column[:, 0].cpu().numpy()) for column in columns]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = arguments("Train the diffusion forger.")
-    parser.set_defaults(width=Settings.width, batch=Settings.batch, learning_rate=Settings.learning_rate)
-    args = parser.parse_args(argv)
+    args = arguments("Train the diffusion forger.", asdict(Settings())).parse_args(argv)
     torch.set_num_threads(args.threads)
     settings = Settings(
         width=args.width, steps=args.steps, batch=args.batch, learning_rate=args.learning_rate, seed=args.seed
     )
-    print(train(untouched_slices(args.data, args.without), settings, args.out))
+    print(train(untouched_slices(args.data, args.without), settings, args.out, args.device))
 
 
 if __name__ == "__main__":
