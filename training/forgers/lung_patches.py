@@ -22,7 +22,7 @@ _UNIT = (-1.0, 0.4, 1.0)
 HU_RANGE = (_HU[0], _HU[-1])
 """What a generator can express; values beyond are clipped."""
 
-_OFF_CENTRE = 0.25  # of the patch: how far from its centre the place in lung may lie
+_OFF_CENTRE = 0.15  # of the patch: how far from its centre the place in lung may lie
 _LESION_PX = 24
 _CONTEXT_PX = 4  # around a ball, the least that a generator is shown
 

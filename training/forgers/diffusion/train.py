@@ -1,6 +1,6 @@
 """Train the diffusion forger: a denoiser of lung patches of 64×64 pixels at native resolution.
 
-``python -m training.forgers.diffusion.train --data DIR --out DIR --steps 3000 [--width 32] [--without PATIENT …]``
+``python -m training.forgers.diffusion.train --data DIR --out DIR --steps 1000 [--width 32] [--without PATIENT …]``
 
 The folder gets ``metrics.csv``, ``samples/`` (columns: the slice before, a patch, the same with its middle hidden,
 in-painted) and in the end ``diffusion.safetensors``, the moving average of the weights. A killed training goes on.
@@ -38,16 +38,17 @@ class Settings:
     """How the denoiser is trained."""
 
     width: int = 32
-    steps: int = 3000
+    steps: int = 1000
     batch: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     seed: int = 1
     checkpoint_every: int = 250
 
 
 def train(slices: Sequence[Slice], settings: Settings, folder: Path, device: str = "cpu") -> Path:
-    """Train on untouched slices, going on from the folder's checkpoint; the path of the weights."""
-    patches = LungPatches(slices, SIDE)
+    """Train on untouched series, going on from the folder's checkpoint; the path of the weights."""
+    # Single slices have no slice before, and would be most of the patients.
+    patches = LungPatches([s for s in slices if s.between_mm], SIDE)
     torch.manual_seed(settings.seed)
     network = Denoiser(settings.width).to(choose_device(device))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_EMA))
