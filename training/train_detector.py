@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=["all"],
         help="folds to leave out, one training each; 'all' leaves none out",
     )
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)

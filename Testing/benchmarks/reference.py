@@ -1,8 +1,10 @@
 """The dense detector against the paper's own network window by window: one 512×512 slice, side by side in one run.
 
-``python Testing/benchmarks/reference.py [--model ctgan-v1] [--device auto] [--threads N]`` prints the seconds of each
-and their ratio. The slice is the bundled sample's, widened to 512×512 by reflection where it is smaller; all 12,477
-windows of the circle are asked (Eq. 4–7). Time does not depend on weights, so the paper's network has random ones.
+``PYTHONPATH=. python Testing/benchmarks/reference.py [--model ctgan-v1] [--device auto] [--threads N]``
+
+prints the seconds of each and their ratio. The slice is the bundled sample's, widened by reflection where it is
+smaller; all 12,477 windows of the circle are asked (Eq. 4–7). Time does not depend on weights, so the paper's network
+has random ones.
 """
 
 from __future__ import annotations
