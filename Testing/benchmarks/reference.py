@@ -68,8 +68,8 @@ def main() -> None:
     detector = load_model(args.model).detector
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {args.threads} threads, "
-        f"torch {torch.__version__}; {len(windows)} windows of a {hu.shape[0]}×{hu.shape[1]} slice, of which the reference "
-        f"judged {len(judged)}\n"
+        f"torch {torch.__version__}; {len(windows)} windows of a {hu.shape[0]}×{hu.shape[1]} slice, "
+        f"of which the reference judged {len(judged)}\n"
     )
     forged_logits(network, judged[:BATCH])
     reference = seconds(partial(forged_logits, network, judged), rounds=1) * len(windows) / len(judged)
