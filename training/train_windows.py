@@ -28,7 +28,7 @@ from training.checkpoint import Checkpoint
 from training.data import Slice, read_slices
 from training.detectors.networks import build_network, read_trained_config, save_network
 from training.detectors.scorers import forged_logits, probability
-from training.distributed import Group, process_group
+from training.distributed import ALONE, Group, process_group
 from training.experiment import arguments, run
 from training.metrics_log import MetricsLog
 from training.splits import read_folds
@@ -56,7 +56,7 @@ def train(
     validation: Sequence[Slice],
     config: WindowsConfig,
     folder: Path,
-    group: Group,
+    group: Group = ALONE,
 ) -> nn.Module:
     """The weights of the epoch with the best accuracy on the windows of ``validation``'s patients.
 

@@ -43,7 +43,6 @@ from training.distributed import Group
 from training.windows_config import WindowsConfig, read_windows_config
 from training.windows_dataset import TrainingSamples
 
-ALONE = Group(torch.device("cpu"))
 # Narrower networks crash torch 2.13's CPU convolutions in the backward pass.
 CONFIG = WindowsConfig(
     "test", "folds.csv", width=16, epochs=2, batch=10, learning_rate=1e-3, batch_norm_decay=0.5, seed=3
@@ -188,7 +187,7 @@ class Training(unittest.TestCase):
 
     def train(self, config: WindowsConfig = CONFIG, folder: str = "a") -> dict[str, torch.Tensor]:
         (self.folder / folder).mkdir(exist_ok=True)
-        best = train_windows.train(slices(1), slices(1, first=9), config, self.folder / folder, ALONE)
+        best = train_windows.train(slices(1), slices(1, first=9), config, self.folder / folder)
         return best.state_dict()
 
     def test_it_learns_what_is_plain_logs_and_draws(self) -> None:
