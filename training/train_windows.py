@@ -40,11 +40,10 @@ _PANELS = {
     "validation": ("accuracy", "auc"),
     "learning rate": ("learning_rate",),
 }
-_VALIDATION_BATCH = 64
 
 
 @dataclass
-class Standing:
+class _Standing:
     """How good the best epoch was and how many epochs ago, which decides when to stop."""
 
     best_accuracy: float = 0.0
@@ -69,7 +68,7 @@ def train(
         folder / "checkpoint.safetensors", config, network=network, best=best, optimizer=trainer.optimizer
     )
     resumed = checkpoint.load()
-    standing = Standing(**resumed.notes.get("standing", {}))
+    standing = _Standing(**resumed.notes.get("standing", {}))
     if resumed.step:
         trainer.scaler.load_state_dict(resumed.notes["scaler"])
     samples, judged = _samples(training, config), _samples(validation, config)
@@ -81,11 +80,11 @@ def train(
     while done < config.epochs and standing.epochs_since < config.patience:
         loss = trainer.epoch(samples, done)
         done += 1
-        figures = group.from_first(_validate(network, judged) if log else [0.0, 0.0, 0.0])
+        figures = group.from_first(_validate(network, judged, config.batch) if log else [0.0, 0.0, 0.0])
         values = dict(zip(("validation_loss", "accuracy", "auc"), figures, strict=True))
         standing.epochs_since += 1
         if values["accuracy"] > standing.best_accuracy:
-            standing = Standing(values["accuracy"])
+            standing = _Standing(values["accuracy"])
             best.load_state_dict(network.state_dict())
         if log:
             rate = config.learning_rate_at(done * steps - 1)
@@ -169,12 +168,12 @@ class _Trainer:
         return mean
 
 
-def _validate(network: nn.Module, judged: TrainingSamples) -> list[float]:
+def _validate(network: nn.Module, judged: TrainingSamples, batch: int) -> list[float]:
     """Loss, accuracy and AUC on the same windows or slices every time."""
     rows = judged.epoch(0)
     logits = [
-        forged_logits(network, judged.cut(rows[start : start + _VALIDATION_BATCH])[0])
-        for start in range(0, len(rows), _VALIDATION_BATCH)
+        forged_logits(network, judged.cut(rows[start : start + batch])[0])
+        for start in range(0, len(rows), batch)
     ]
     p, forged = probability(np.concatenate(logits)).astype(np.float64), rows[:, 3] == 1
     return [

@@ -205,8 +205,8 @@ class Training(unittest.TestCase):
         cut, calls = TrainingSamples.cut, iter(range(100))
 
         def until_killed(*args: object) -> object:
-            # An epoch cuts 5 batches to train on and one to validate on.
-            if next(calls) == 8:
+            # An epoch cuts 5 batches to train on and 5 to validate on.
+            if next(calls) == 12:
                 raise KeyboardInterrupt
             return cut(*args)  # type: ignore[arg-type]  # handed on as they came
 
