@@ -70,6 +70,10 @@ class Group:
         return shared.tolist()
 
 
+ALONE = Group(torch.device("cpu"))
+"""One process, on the CPU."""
+
+
 @contextmanager
 def process_group(device: str) -> Iterator[Group]:
     """This process alone, or with those that torchrun started beside it, each on a GPU of its own if there are any."""

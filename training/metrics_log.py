@@ -32,13 +32,13 @@ class MetricsLog:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Log the figures of ``step``: one for every name in ``panels``."""
         with self.file.open("a", newline="", encoding="utf-8") as file:
-            row = [step, *(f"{values[name]:.4f}" for name in self._columns()[1:])]
+            row = [step, *(f"{values[name]:.6g}" for name in self._columns()[1:])]
             csv.writer(file, lineterminator="\n").writerow(row)
         for title, names in self.panels.items():
             for name in names:
                 self.board.add_scalar(f"{title}/{name}", values[name], step)
         left = (time.monotonic() - self.started) / (step - self.first) * (self.last - step)
-        said = ", ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in self._columns()[1:])
+        said = ", ".join(f"{name.replace('_', ' ')} {values[name]:.4g}" for name in self._columns()[1:])
         print(
             f"{self.folder.name}: step {step}/{self.last}, {said}, {left / 60:.1f} min left at most",
             flush=True,

@@ -25,7 +25,7 @@ from training.checkpoint import Checkpoint
 from training.config import Config
 from training.crops import GENUINE, TASKS, CropSampler
 from training.data import Slice
-from training.distributed import Group, process_group
+from training.distributed import ALONE, Group, process_group
 from training.experiment import arguments, read_experiment, run
 from training.made_slices import made_slices
 from training.metrics_log import MetricsLog
@@ -58,7 +58,7 @@ def training_loss(
     return (torch.stack(parts) * weights).sum() / weights.sum(), [p.item() for p in parts]
 
 
-def train(slices: Sequence[Slice], config: Config, folder: Path, group: Group) -> LocalDetector:
+def train(slices: Sequence[Slice], config: Config, folder: Path, group: Group = ALONE) -> LocalDetector:
     """Train on all ``slices``; resumes from ``folder``'s checkpoint; returns the detector with one head.
 
     Several processes share each batch. The worst windows are then chosen in each share, so the weights differ a
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=["all"],
         help="folds to leave out, one training each; 'all' leaves none out",
     )
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)

@@ -14,9 +14,11 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from torch import nn
 from torch.nn import functional
@@ -26,7 +28,7 @@ from training.checkpoint import Checkpoint
 from training.data import Slice, read_slices
 from training.detectors.networks import build_network, read_trained_config, save_network
 from training.detectors.scorers import forged_logits, probability
-from training.distributed import Group, process_group
+from training.distributed import ALONE, Group, process_group
 from training.experiment import arguments, run
 from training.metrics_log import MetricsLog
 from training.splits import read_folds
@@ -36,13 +38,12 @@ from training.windows_dataset import TrainingSamples
 _PANELS = {
     "loss": ("training_loss", "validation_loss"),
     "validation": ("accuracy", "auc"),
-    "learning rate / 1e-3": ("learning_rate",),
+    "learning rate": ("learning_rate",),
 }
-_VALIDATION_BATCH = 64
 
 
 @dataclass
-class Standing:
+class _Standing:
     """How good the best epoch was and how many epochs ago, which decides when to stop."""
 
     best_accuracy: float = 0.0
@@ -54,51 +55,41 @@ def train(
     validation: Sequence[Slice],
     config: WindowsConfig,
     folder: Path,
-    group: Group,
+    group: Group = ALONE,
 ) -> nn.Module:
     """The weights of the epoch with the best accuracy on the windows of ``validation``'s patients.
 
     Resumes from ``folder``'s checkpoint. Raises InputError for a checkpoint of another configuration, a loss that is
     not finite, data of one class, or a batch or precision that the processes cannot do; what is there stays.
     """
-    group.check(config.batch)
-    if config.precision == "float16" and group.device.type != "cuda":
-        raise InputError("Training in float16 needs CUDA: set precision to bfloat16 or float32.")
-    torch.manual_seed(config.seed)
-    network = build_network(config).to(group.device)
-    best = copy.deepcopy(network)
-    optimizer = torch.optim.Adam(_parameter_groups(network, config.weight_decay), lr=config.learning_rate)
-    scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "float16")
+    trainer = _Trainer(config, group)
+    network, best = trainer.network, copy.deepcopy(trainer.network)
     checkpoint = Checkpoint(
-        folder / "checkpoint.safetensors", config, network=network, best=best, optimizer=optimizer
+        folder / "checkpoint.safetensors", config, network=network, best=best, optimizer=trainer.optimizer
     )
     resumed = checkpoint.load()
-    standing = Standing(**resumed.notes.get("standing", {}))
-    scaler.load_state_dict(resumed.notes.get("scaler", {}))
+    standing = _Standing(**resumed.notes.get("standing", {}))
+    if resumed.step:
+        trainer.scaler.load_state_dict(resumed.notes["scaler"])
     samples, judged = _samples(training, config), _samples(validation, config)
-    steps = len(samples.epoch(0)) // config.batch
-    if steps == 0:
-        raise InputError(
-            f"An epoch holds less than one batch of {config.batch}: lower batch or raise passes."
-        )
+    steps = trainer.steps_of(samples)
     log = None
     if group.is_first:
         log = MetricsLog(folder, _PANELS, first=resumed.step, last=config.epochs * steps)
-    spread = group.spread(network)
-    epoch = resumed.step // steps
-    while epoch < config.epochs and standing.epochs_since < config.patience:
-        loss = _one_epoch(spread, optimizer, scaler, samples, epoch, steps, config, group)
-        epoch += 1
-        figures = group.from_first(_validate(network, judged) if log else [0.0, 0.0, 0.0])
+    done = resumed.step // steps
+    while done < config.epochs and standing.epochs_since < config.patience:
+        loss = trainer.epoch(samples, done)
+        done += 1
+        figures = group.from_first(_validate(network, judged, config.batch) if log else [0.0, 0.0, 0.0])
         values = dict(zip(("validation_loss", "accuracy", "auc"), figures, strict=True))
         standing.epochs_since += 1
         if values["accuracy"] > standing.best_accuracy:
-            standing = Standing(values["accuracy"])
+            standing = _Standing(values["accuracy"])
             best.load_state_dict(network.state_dict())
         if log:
-            rate = 1e3 * config.learning_rate_at(epoch * steps - 1)
-            log.write(epoch * steps, {"training_loss": loss, "learning_rate": rate, **values})
-            checkpoint.save(epoch * steps, standing=vars(standing), scaler=scaler.state_dict())
+            rate = config.learning_rate_at(done * steps - 1)
+            log.write(done * steps, {"training_loss": loss, "learning_rate": rate, **values})
+            checkpoint.save(done * steps, standing=vars(standing), scaler=trainer.scaler.state_dict())
     if log:
         log.close()
     return best.eval()
@@ -114,59 +105,75 @@ def _samples(slices: Sequence[Slice], config: WindowsConfig) -> TrainingSamples:
     )
 
 
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """The L2 penalty is on kernels, not on biases or batch norm, as TensorFlow's regularizers are set."""
-    kernels = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+class _Trainer:
+    """The network with what moves its weights. An epoch depends on the seed and its number alone."""
 
+    def __init__(self, config: WindowsConfig, group: Group) -> None:
+        group.check(config.batch)
+        if config.precision == "float16" and group.device.type != "cuda":
+            raise InputError("Training in float16 needs CUDA: set precision to bfloat16 or float32.")
+        torch.manual_seed(config.seed)
+        self.config, self.group = config, group
+        self.network = build_network(config).to(group.device)
+        # The L2 penalty is on kernels, not on biases or batch norm, as TensorFlow's regularizers are set.
+        parameters = list(self.network.parameters())
+        kernels: dict[str, Any] = {"params": [p for p in parameters if p.ndim > 1]}
+        others: dict[str, Any] = {"params": [p for p in parameters if p.ndim <= 1]}
+        kernels["weight_decay"] = config.weight_decay
+        self.optimizer = torch.optim.Adam([kernels, others], lr=config.learning_rate)
+        self.scaler = torch.amp.GradScaler(group.device.type, enabled=config.precision == "float16")
+        self.spread = group.spread(self.network)
 
-def _one_epoch(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-    samples: TrainingSamples,
-    epoch: int,
-    steps: int,
-    config: WindowsConfig,
-    group: Group,
-) -> float:
-    """Mean training loss."""
-    network.train()
-    rows = samples.epoch(epoch)
-    total = 0.0
-    for step in range(epoch * steps, (epoch + 1) * steps):
+    def steps_of(self, samples: TrainingSamples) -> int:
+        """Whole batches in an epoch; raises InputError when there is none."""
+        steps = len(samples.epoch(0)) // self.config.batch
+        if steps == 0:
+            raise InputError(
+                f"An epoch holds less than one batch of {self.config.batch}: lower batch or raise passes."
+            )
+        return steps
+
+    def epoch(self, samples: TrainingSamples, number: int) -> float:
+        """Train through one epoch; returns the mean loss."""
+        self.network.train()
+        rows, batch = samples.epoch(number), self.config.batch
+        steps = len(rows) // batch
+        losses = []
+        for i in range(steps):
+            images, labels = samples.cut(rows[i * batch : (i + 1) * batch][self.group.share()])
+            losses.append(self._step(images, labels, number * steps + i))
+        return float(np.mean(losses))
+
+    def _step(self, images: NDArray[np.int16], labels: NDArray[np.int64], step: int) -> float:
+        config, device = self.config, self.group.device
         # Dropout, too, depends on seed, step and process alone.
-        seeds = np.random.SeedSequence([config.seed, step, group.rank])
+        seeds = np.random.SeedSequence([config.seed, step, self.group.rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
-        start = (step - epoch * steps) * config.batch
-        images, labels = samples.cut(rows[start : start + config.batch][group.share()])
-        hu = torch.from_numpy(images).to(group.device).float()[:, None]
+        hu = torch.from_numpy(images).to(device).float()[:, None]
         mixed = config.precision != "float32"
-        with torch.autocast(group.device.type, getattr(torch, config.precision), enabled=mixed):
-            logits = network(hu)
-        loss = functional.cross_entropy(logits.float(), torch.from_numpy(labels).to(group.device))
-        mean = float(group.mean(loss))
+        with torch.autocast(device.type, getattr(torch, config.precision), enabled=mixed):
+            logits = self.spread(hu)
+        loss = functional.cross_entropy(logits.float(), torch.from_numpy(labels).to(device))
+        mean = float(self.group.mean(loss))
         if not np.isfinite(mean):
             raise InputError(
                 f"The loss is not finite at step {step}: lower learning_rate in the configuration."
             )
-        for part in optimizer.param_groups:
+        for part in self.optimizer.param_groups:
             part["lr"] = config.learning_rate_at(step)
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        total += mean
-    return total / steps
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return mean
 
 
-def _validate(network: nn.Module, judged: TrainingSamples) -> list[float]:
+def _validate(network: nn.Module, judged: TrainingSamples, batch: int) -> list[float]:
     """Loss, accuracy and AUC on the same windows or slices every time."""
     rows = judged.epoch(0)
     logits = [
-        forged_logits(network, judged.cut(rows[start : start + _VALIDATION_BATCH])[0])
-        for start in range(0, len(rows), _VALIDATION_BATCH)
+        forged_logits(network, judged.cut(rows[start : start + batch])[0])
+        for start in range(0, len(rows), batch)
     ]
     p, forged = probability(np.concatenate(logits)).astype(np.float64), rows[:, 3] == 1
     return [

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,12 +30,10 @@ from training.blending import blend_site, splice, window_distance
 from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
 from training.data import Slice, SliceSite, read_slices
-from training.distributed import Group
 from training.evaluate import Judged, peak_on_site, series_regions, slice_scores
 from training.splits import make_folds, read_folds
 from training.train_detector import train
 
-ALONE = Group(torch.device("cpu"))
 RULE = RegionRule(location=2.0, scale=0.5)
 
 
@@ -137,7 +134,7 @@ class Training(unittest.TestCase):
         self.config = Config("test", "none", width=16, steps=60, learning_rate=1e-2, mix=mix)
 
     def test_it_learns_what_is_plain(self) -> None:
-        train(slices(), self.config, self.folder, ALONE)
+        train(slices(), self.config, self.folder)
         with (self.folder / "metrics.csv").open() as file:
             (row,) = csv.DictReader(file)
         self.assertLess(float(row["genuine_positive"]), 0.6)
@@ -152,13 +149,13 @@ class Training(unittest.TestCase):
             mock.patch("training.train_detector._one_head", side_effect=KeyboardInterrupt),
             self.assertRaises(KeyboardInterrupt),
         ):
-            train(slices(), config, self.folder, ALONE)
+            train(slices(), config, self.folder)
         self.assertTrue((self.folder / "checkpoint.safetensors").exists())
         with mock.patch.object(CropSampler, "batch", side_effect=AssertionError("trained again")):
-            finished = train(slices(), config, self.folder, ALONE)
+            finished = train(slices(), config, self.folder)
         self.assertFalse(finished.training)
         with self.assertRaisesRegex(InputError, "another configuration"):
-            train(slices(), replace(config, width=8), self.folder, ALONE)
+            train(slices(), replace(config, width=8), self.folder)
 
     def test_configuration_files(self) -> None:
         config = read_config(ROOT / "training" / "configs" / "ctgan-v1.yaml")
