@@ -57,8 +57,7 @@ def plan(scans: Sequence[Scan], forger: Forger, sites: int, each: int, seed: int
     jobs = []
     for number in range(-(-sites // each)):
         scan = scans[number % len(scans)]
-        # A scan's own forgeries alternate too, though there be an even number of scans.
-        turn = number + number // len(scans)
+        turn = number % len(scans) + number // len(scans)  # so that a scan's own forgeries alternate too
         kinds = tuple(
             forger.kinds[(turn + n) % len(forger.kinds)] for n in range(min(each, sites - number * each))
         )
