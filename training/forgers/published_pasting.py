@@ -29,7 +29,7 @@ Content = Callable[[Floats, SiteKind, np.random.Generator], Floats]
 """(cube of real HU [32, 32, 32] at 1 mm, "inject" or "remove", random numbers) -> the forged cube in HU, same shape"""
 
 CUBE = 32  # side in mm, and in voxels at 1 mm
-_CLEARED = slice(6, 26)  # the 20³ that the published program hides from its generator
+CLEARED = slice(6, 26)  # the 20³ that the published program hides from its generator
 _RANGE_HU = {
     "inject": (-1438.0, 3363.0),
     "remove": (-3731.0, 5137.0),
@@ -201,7 +201,7 @@ def procedural_content(cube: Floats, kind: SiteKind, rng: np.random.Generator) -
 def _inpainted(cube: Floats) -> Floats:
     """The cube with its hidden centre filled from the lung around it, by weighted means that widen inwards."""
     hidden = np.zeros(cube.shape, bool)
-    hidden[_CLEARED, _CLEARED, _CLEARED] = True
+    hidden[CLEARED, CLEARED, CLEARED] = True
     known = (~hidden) & (cube < -500)  # walls and vessels must not bleed into the new lung
     if not known.any():
         known = ~hidden
