@@ -11,7 +11,7 @@ from PIL import Image
 
 from training.forgers.ctgan.cubes import Scale, Singles, condition_of
 
-LINE_EVERY, PAUSE_EVERY = 50, 250
+LINE_EVERY, PAUSE_EVERY = 50, 100
 _LUNG_WINDOW = (-1350.0, 150.0)
 _ZOOM = 4
 
