@@ -22,6 +22,7 @@ from training.forgers.ctgan.cubes import Place, Scale, Singles, condition_of, cu
 from training.forgers.ctgan.forger import ctgan
 from training.forgers.ctgan.networks import Discriminator, Generator, UpConv
 from training.forgers.ctgan.places import knot_places, lung_places, nodule_places
+from training.forgers.ctgan.residuals import residual, site_noise
 from training.forgers.ctgan.scans import Scan
 from training.forgers.ctgan.train import Config, CubeSet, _Pair, cube_set, train
 from training.sites import Site
@@ -119,6 +120,23 @@ class NetworksTest(unittest.TestCase):
         doubled = functional.pad(functional.interpolate(x, scale_factor=2), (1, 2) * 3)
         wanted = functional.conv3d(doubled, layer.weight, layer.bias)
         torch.testing.assert_close(layer(x), wanted, atol=1e-5, rtol=1e-5)
+
+
+class ResidualsTest(unittest.TestCase):
+    def test_noise_inside_a_site_is_told_from_around(self) -> None:
+        rng = np.random.default_rng(0)
+        j, i = np.mgrid[:256, :256]
+        plane = np.where((j - 128) ** 2 + (i - 128) ** 2 < 120**2, 40.0, -1000.0)
+        plane[(j - 128) ** 2 + (i - 128) ** 2 < 100**2] = -850
+        noise = rng.normal(0, 20, plane.shape) * np.where(np.hypot(j - 120, i - 140) < 30, 2, 1)
+        measured = site_noise((plane + noise).astype(np.int16), (140, 120), 0.8)
+        self.assertAlmostEqual(measured.bands[1], 2.0, delta=0.15)
+        self.assertTrue(np.isnan(measured.bands[4]))
+        self.assertAlmostEqual(float(np.exp(np.log(measured.spectrum[2:]).mean())), 4.0, delta=1.0)
+
+    def test_a_slope_has_no_residual(self) -> None:
+        slope = np.arange(64)[:, None] * 5 + np.arange(64) * 3
+        np.testing.assert_array_equal(residual(slope.astype(np.int16))[1:-1, 1:-1], 0)
 
 
 def _killed_at(call: int) -> Callable[[_Pair, Singles], dict[str, float]]:

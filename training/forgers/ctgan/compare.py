@@ -4,15 +4,16 @@
 
 Forges sites on series that the generators never saw and measures the slice of each site's centre, which is also what
 the genuine set holds. Writes ``residuals.csv``, ``residuals.png`` and, to be looked at, ``inject.png`` and
-``remove.png``: genuine sites above ours, each over its residual.
+``remove.png``: genuine sites above ours, each over its residual. With ``--config`` and ``--runs`` the detectors of
+``training.train_detector`` are tried on the same slices: ``detected.csv``.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -21,59 +22,24 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.volume import load_volume
-from training.data import forged_slices
+from CTForgeryScanLib.heatmap import Sweeper
+from CTForgeryScanLib.windows import CENTRE, STRIDE
+from training.config import read_config
+from training.evaluate import SITE_PX
+from training.forgers.ctgan.centre_slices import BEFORE, GENUINE, OURS, ForgedSlice, genuine, ours
 from training.forgers.ctgan.forger import GeneratedContent, ctgan
-from training.forgers.ctgan.places import knot_places, lung_places
 from training.forgers.ctgan.residuals import BANDS_HU, FREQUENCIES, residual, site_noise
+from training.forgers.ctgan.scans import patients_of
 from training.forgers.published_pasting import Floats, PublishedPasting
-from training.sites import Site, SiteKind
+from training.out_of_fold import load_detector
+from training.sites import SiteKind
+from training.splits import read_folds
 
 _KINDS: tuple[SiteKind, ...] = ("inject", "remove")
 _CROP_MM = 60.0
 _SHOWN = 8
 _LUNG_WINDOW = (-1350, 150)
 _RESIDUAL_WINDOW = (-80, 80)
-
-
-@dataclass(frozen=True)
-class ForgedSlice:
-    """The slice [j, i] of a site's centre (x, y); ``group`` is "genuine", "ours" or "ours, before"."""
-
-    group: str
-    kind: SiteKind
-    hu: NDArray[np.int16]
-    site: tuple[float, float]
-    pixel_mm: float
-
-
-def genuine(folder: Path) -> Iterator[ForgedSlice]:
-    """The centre slices that the authors' own CT-GAN forged."""
-    for s in forged_slices(folder):
-        own = s.forged[0]
-        yield ForgedSlice(
-            "genuine", "inject" if own.kind == "inject" else "remove", s.hu, (own.x, own.y), s.spacing_mm
-        )
-
-
-def ours(forger: PublishedPasting, series: Path, per_kind: int, seed: int) -> Iterator[ForgedSlice]:
-    """Sites forged one at a time: injected into healthy lung, removed where knots and nodules are brightest."""
-    volume, rng = load_volume(series), np.random.default_rng(seed)
-    for kind in forger.kinds:
-        places = lung_places(volume, 500, rng) if kind == "inject" else knot_places(volume, 500)
-        done = 0
-        for place in places:
-            site = Site(series.name, place.ijk, 0, kind)
-            try:
-                forged = forger.forge(volume, site, rng)
-            except InputError:
-                continue  # too near the border for CT-GAN's cube: another place
-            i, j, k = site.voxel
-            for group, hu in (("ours", forged.hu), ("ours, before", volume.hu)):
-                yield ForgedSlice(group, kind, hu[k], (i, j), volume.spacing_mm[0])
-            done += 1
-            if done == per_kind:
-                break
 
 
 def measure(slices: Sequence[ForgedSlice], folder: Path) -> None:
@@ -93,7 +59,7 @@ def measure(slices: Sequence[ForgedSlice], folder: Path) -> None:
             ]
         )
         for row, kind in enumerate(_KINDS):
-            for group in ("genuine", "ours", "ours, before"):
+            for group in (GENUINE, OURS, BEFORE):
                 of_group = [s for s in slices if (s.kind, s.group) == (kind, group)]
                 if not of_group:
                     continue
@@ -115,7 +81,7 @@ def measure(slices: Sequence[ForgedSlice], folder: Path) -> None:
 
 def draw(slices: Sequence[ForgedSlice], kind: SiteKind, path: Path) -> None:
     """Lung windows of the first sites of each group, their residuals below."""
-    groups = ("genuine", "ours", "ours, before")
+    groups = (GENUINE, OURS, BEFORE)
     figure, axes = plt.subplots(
         2 * len(groups), _SHOWN, figsize=(2 * _SHOWN, 4 * len(groups)), layout="constrained"
     )
@@ -133,6 +99,33 @@ def draw(slices: Sequence[ForgedSlice], kind: SiteKind, path: Path) -> None:
                 axis.set_title(f"{group}{', residual' if line else ''}", fontsize=8)
     figure.savefig(path, dpi=75)
     plt.close(figure)
+
+
+def detect(slices: Sequence[ForgedSlice], config: Path, runs: Path, path: Path) -> None:
+    """A row a slice: whether the highest window lies on the site, and p(forged) there and elsewhere in the slice.
+
+    By the detector of the fold that never saw the patient (``training.train_detector``).
+    """
+    fold_of = read_folds(config.parent / read_config(config).folds)
+    sweepers = {
+        fold: Sweeper(load_detector(runs / f"fold-{fold}" / "detector.safetensors"), "cpu")
+        for fold in {fold_of[s.patient] for s in slices}
+    }
+    on_site: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["kind", "group", "patient", "x", "y", "peak_on_site", "p_on_site", "p_elsewhere"])
+        for s in slices:
+            p = next(sweepers[fold_of[s.patient]].sweep(s.hu[None]))
+            y, x = np.indices(p.shape) * STRIDE + CENTRE
+            near = np.hypot(x - s.site[0], y - s.site[1]) < SITE_PX
+            here, elsewhere = float(p[near].max()), float(p[~near].max())
+            on_site[s.kind, s.group].append(here > elsewhere)
+            writer.writerow(
+                [s.kind, s.group, s.patient, *s.site, here > elsewhere, f"{here:.4f}", f"{elsewhere:.4f}"]
+            )
+    for (kind, group), found in sorted(on_site.items()):
+        print(f"{kind}, {group}: highest window on the site in {sum(found)} of {len(found)} slices")
 
 
 def _median(values: Floats) -> float:
@@ -153,31 +146,38 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--series", nargs="+", required=True, help="series in ct/ to forge; unknown to the generators"
     )
+    parser.add_argument("--config", type=Path, help="of detectors to try on them, with --runs")
+    parser.add_argument("--runs", type=Path, help="folder of the detectors' folds")
     parser.add_argument("--per-kind", type=int, default=8, help="sites a series and kind (default: 8)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
     mpl.use("Agg")
     forger = ctgan(args.generators)
-    _check_unseen(forger, args.series)
+    patients = patients_of(args.data)
+    _check_unseen(forger, {patients[series] for series in args.series})
     slices = list(genuine(args.data / "ctgan"))
     for series in args.series:
-        slices += ours(forger, args.data / "ct" / series, args.per_kind, args.seed)
+        slices += ours(forger, args.data / "ct" / series, patients[series], args.per_kind, args.seed)
         print(f"forged {series}", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     measure(slices, args.out)
     for kind in forger.kinds:
         draw(slices, kind, args.out / f"{kind}.png")
+    if args.config and args.runs:
+        detect(slices, args.config, args.runs, args.out / "detected.csv")
     print((args.out / "residuals.csv").read_text(encoding="utf-8"))
 
 
-def _check_unseen(forger: PublishedPasting, series: Sequence[str]) -> None:
+def _check_unseen(forger: PublishedPasting, patients: set[str]) -> None:
     content = forger.content
     assert isinstance(content, GeneratedContent)
     for kind, trained in content.generators.items():
-        seen = sorted(set(series) & set(trained.card["patients"]))
+        seen = sorted(patients & set(trained.card["patients"]))
         if seen:
-            raise InputError(f"the generator of {kind} was trained on {', '.join(seen)}: name other series.")
+            raise InputError(
+                f"the generator of {kind} was trained on {', '.join(seen)}: name series of others."
+            )
 
 
 if __name__ == "__main__":

@@ -40,6 +40,11 @@ def read_scans(folder: Path, without: tuple[str, ...] = ()) -> Iterator[Scan]:
             yield Scan(row["patient"], load_volume(folder / "ct" / row["case"]), of_case)
 
 
+def patients_of(folder: Path) -> dict[str, str]:
+    """Series → patient, of ``folder/ct``."""
+    return {row["case"]: row["patient"] for row in _rows(folder / "ct" / "cases.csv")}
+
+
 def _nodules(table: Path) -> list[Site]:
     return [
         Site(

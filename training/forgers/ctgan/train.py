@@ -32,8 +32,13 @@ from training.forgers.ctgan.weights import save_trained
 Kind = Literal["inject", "remove"]
 
 _FIDELITY = 100.0  # weight of the mean absolute error beside the adversarial loss
-_NODULES = 2 / 3  # part of the injection cubes that shows a nodule; the others show a knot of vessels
-_PER_SCAN = {"inject": 24, "remove": 80}  # knots, and places of lung
+_NODULES = (
+    5 / 6
+)  # part of the injection cubes that shows a nodule that readers marked; the others show a knot
+_PER_SCAN = {
+    "inject": 4,
+    "remove": 80,
+}  # knots: few, for further ones are thin and teach faint nodules; places of lung
 
 
 @dataclass(frozen=True)
