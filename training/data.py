@@ -72,7 +72,7 @@ def read_slices(folder: Path, without: frozenset[str] = frozenset()) -> list[Sli
                 f"'{folder}' holds no {table}: name the folder of the training data with --data."
             )
     slices = [
-        *_forged_slices(folder / "ctgan"),
+        *forged_slices(folder / "ctgan"),
         *_single_slices(folder / "pristine_slices"),
         *_series(folder / "ct"),
     ]
@@ -84,7 +84,8 @@ def _rows(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _forged_slices(folder: Path) -> list[Slice]:
+def forged_slices(folder: Path) -> list[Slice]:
+    """The genuine CT-GAN slices of ``folder`` (``labels.csv``)."""
     by_scan: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in _rows(folder / "labels.csv"):
         by_scan[row["scan"]].append(row)

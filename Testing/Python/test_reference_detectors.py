@@ -33,6 +33,7 @@ from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.windows import STRIDE, WINDOW, circle_mask
 from training import train_detector, train_windows
+from training.config import Config
 from training.data import Slice, SliceSite
 from training.detectors.dct import dct_features, fit_dct
 from training.detectors.networks import build_network, load_scorer, save_network
@@ -337,7 +338,9 @@ class TwoProcesses(unittest.TestCase):
         two = self.under_torchrun("training.train_detector", "dense.yaml", "two")
         train_detector.main(self.arguments("dense.yaml", "one"))
         torch.manual_seed(1)
-        start = train_detector._one_head(LocalDetector(16, heads=2)).state_dict()
+        start = train_detector._one_head(
+            LocalDetector(16, heads=2), Config("start", "", width=16)
+        ).state_dict()
         self.assertLess(self.apart(start, self.folder / "one" / "fold-0", two), 0.5)
 
 

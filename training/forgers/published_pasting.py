@@ -30,7 +30,7 @@ Content = Callable[[Floats, SiteKind, np.random.Generator], Floats]
 """(cube of real HU [32, 32, 32] at 1 mm, "inject" or "remove", random numbers) -> the forged cube in HU, same shape"""
 
 CUBE = 32  # side in mm, and in voxels at 1 mm
-_CLEARED = slice(6, 26)  # the 20³ that the published program hides from its generator
+CLEARED = slice(6, 26)  # the 20³ that the published program hides from its generator
 _RANGE_HU = {
     "inject": (-1438.0, 3363.0),
     "remove": (-3731.0, 5137.0),
@@ -191,7 +191,7 @@ def _blend(block: Floats, noise: Floats, original: Floats, kind: SiteKind) -> Fl
 def procedural_content(cube: Floats, kind: SiteKind, rng: np.random.Generator) -> Floats:
     """The forged 32³ in HU: real surroundings seen through a generator's loss of detail, a new centre, its texture."""
     hidden = np.zeros(cube.shape, bool)
-    hidden[_CLEARED, _CLEARED, _CLEARED] = True
+    hidden[CLEARED, CLEARED, CLEARED] = True
     lung = filled_from_lung(cube, hidden, (1, 1, 1))
     base = lung if kind == "remove" else np.minimum(cube, lung + 250)
     smooth = ndimage.gaussian_filter(base, 0.7)

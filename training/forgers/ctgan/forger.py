@@ -1,0 +1,48 @@
+"""CT-GAN as a forger: a trained generator paints the cube, and the published pasting puts it into the scan.
+
+For data to train and test the detector with. What it makes carries its name, and is never written as DICOM.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from CTForgeryScanLib.errors import ModelError
+from training.forgers.ball import Floats
+from training.forgers.ctgan.cubes import condition_of
+from training.forgers.ctgan.weights import Trained, load_trained
+from training.forgers.published_pasting import PublishedPasting
+from training.sites import SiteKind
+
+
+@dataclass(frozen=True)
+class GeneratedContent:
+    """``published_pasting.Content`` by trained generators, one for each kind."""
+
+    generators: dict[SiteKind, Trained]
+
+    def __call__(self, cube: Floats, kind: SiteKind, rng: np.random.Generator) -> Floats:
+        """The cube [32, 32, 32] in HU as the generator of this kind repaints it; it draws nothing from ``rng``."""
+        trained = self.generators[kind]
+        condition = condition_of(trained.scale.to_network(cube))
+        with torch.inference_mode():
+            made = trained.generator(torch.from_numpy(condition)[None, None])
+        return trained.scale.to_hu(made[0, 0].numpy())
+
+
+def ctgan(folder: Path) -> PublishedPasting:
+    """The forger with the generators in ``folder/inject`` and ``folder/remove``; one of them is enough.
+
+    Raises ModelError when the folder holds neither, or a damaged one.
+    """
+    kinds: tuple[SiteKind, ...] = ("inject", "remove")
+    generators = {kind: load_trained(folder / kind) for kind in kinds if (folder / kind).is_dir()}
+    if not generators:
+        raise ModelError(
+            f"'{folder}' holds neither inject/ nor remove/: train one with python -m training.forgers.ctgan.train."
+        )
+    return PublishedPasting(GeneratedContent(generators), name="ctgan", kinds=tuple(generators))
