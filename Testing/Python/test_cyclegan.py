@@ -87,10 +87,9 @@ class Training(unittest.TestCase):
         # Two draws a step and two a picture: in the last step.
         cut_off(lambda: train(slices(), SETTINGS, killed), draws=8)
         self.assertTrue((killed / "checkpoint.safetensors").exists())
-        with self.assertRaisesRegex(InputError, "another configuration"):
-            train(slices(), replace(SETTINGS, width=32), killed)
-        with self.assertRaisesRegex(InputError, "other patients"):
-            train(slices(3), SETTINGS, killed)
+        for patients, settings in ((2, replace(SETTINGS, width=32)), (3, SETTINGS)):
+            with self.assertRaisesRegex(InputError, "another configuration"):
+                train(slices(patients), settings, killed)
         train(slices(), SETTINGS, killed)
         assert_same_training(unbroken, killed)
         self.assertTrue((unbroken / "samples" / "000004.png").exists())
@@ -98,6 +97,8 @@ class Training(unittest.TestCase):
         self.assertEqual((card["mark"], card["config"]["patients"]), (MARK, ["p0", "p1"]))
         with mock.patch.object(CycleGAN, "step", side_effect=AssertionError("trained again")):
             self.assertEqual(train(slices(), SETTINGS, unbroken), weights)
+            with self.assertRaisesRegex(InputError, "other patients"):
+                train(slices(3), SETTINGS, unbroken)
         forger = load_forger(weights)
         for kind in forger.kinds:
             assert_changes_its_ball_only(forger, kind)

@@ -1,102 +1,103 @@
 """The folder of one forger's training: checkpoint, metrics, sample pictures, and in the end the weights.
 
-A killed training goes on from its checkpoint when the same command is given again. Files are safetensors, CSV and
-PNG; the checkpoint's header holds the configuration as JSON.
+A killed training goes on from its checkpoint when the same command is given again.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import math
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image as Pictures
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from CTForgeryScanLib.errors import InputError
+from training.checkpoint import Checkpoint
 from training.data import Slice, read_slices
-from training.forgers.checkpoint import Checkpoint, Parts
 from training.forgers.lung_patches import Image
 from training.forgers.weights import read_card, save_weights
+from training.metrics_log import MetricsLog
 
 _LOG_EVERY = 50
 _WINDOW_HU = (-1050.0, 150.0)
 
 
+@dataclass(frozen=True)
+class RunSettings:
+    """What every forger's training is told. It is the card's ``config``, and a checkpoint is of one alone."""
+
+    width: int
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int = 1
+    checkpoint_every: int = 250
+    patients: tuple[str, ...] = ()
+    """Whom it is trained on."""
+
+
 class TrainingRun:
-    """Keeps ``parts`` (networks and optimisers) in ``folder``, for one ``config`` (JSON-ready) alone."""
+    """Keeps ``parts`` (networks and optimisers) of a training and logs its ``losses`` (names) in ``folder``.
+
+    Raises InputError where the folder holds the training of another configuration.
+    """
 
     def __init__(
-        self, folder: Path, forger: str, config: Mapping[str, Any], parts: Parts, checkpoint_every: int
+        self,
+        folder: Path,
+        forger: str,
+        settings: RunSettings,
+        losses: Sequence[str],
+        **parts: nn.Module | Optimizer,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.forger, self.config, self.every = folder, forger, dict(config), checkpoint_every
-        self.checkpoint = Checkpoint(folder / "checkpoint.safetensors", self.config, parts)
-        self._metrics = folder / "metrics.csv"
-        self._sums: dict[str, float] = {}
-        self._counted = 0
-        self._started, self._first = time.monotonic(), 0
+        self.folder, self.forger, self.settings = folder, forger, settings
+        self.weights = folder / f"{forger}.safetensors"
+        self._checkpoint = Checkpoint(folder / "checkpoint.safetensors", settings, **parts)
+        self._panels = {forger: losses}
+        self._sums, self._counted = dict.fromkeys(losses, 0.0), 0
+        self._log: MetricsLog | None = None
 
-    @property
-    def weights(self) -> Path:
-        """The finished forger's weights."""
-        return self.folder / f"{self.forger}.safetensors"
+    def steps(self) -> range:
+        """The steps that are left, from the checkpoint on; none where the weights are there."""
+        config, last = asdict(self.settings), self.settings.steps
+        if self.weights.exists():
+            if read_card(self.weights)["config"] != {**config, "patients": list(self.settings.patients)}:
+                raise InputError(
+                    f"'{self.weights}' is of another configuration or other patients: give another --out, or remove it."
+                )
+            return range(last, last)
+        first = self._checkpoint.load().step
+        self._log = MetricsLog(self.folder, self._panels, first=first, last=last)
+        return range(first, last)
 
-    def is_finished(self) -> bool:
-        """Whether this training was done before. Raises InputError where another configuration's was."""
-        if not self.weights.exists():
-            return False
-        if read_card(self.weights)["config"] != self.config:
-            raise InputError(
-                f"'{self.weights}' is of another configuration or other patients: give another --out, or remove it."
-            )
-        return True
+    def done(self, step: int, losses: Mapping[str, Tensor]) -> bool:
+        """Note so many steps as done, with the last one's losses; whether a checkpoint was saved, as now and then.
 
-    def resume(self) -> int:
-        """Restore the checkpoint and return its step; 0 where there is none.
-
-        Raises InputError when it is damaged or of another configuration.
+        Raises InputError when a loss is not a number, before it can reach a checkpoint.
         """
-        self._first = self.checkpoint.load()
-        _forget_after(self._metrics, self._first)
-        return self._first
-
-    def log(self, step: int, of: int, losses: Mapping[str, Tensor]) -> None:
-        """Count the losses of a finished step; now and then, and before a checkpoint, print and write their means.
-
-        Raises InputError when one is not a number, before it can reach a checkpoint.
-        """
+        assert self._log
         for name, loss in losses.items():
-            value = loss.item()
-            if not math.isfinite(value):
+            self._sums[name] += loss.item()
+            if not math.isfinite(self._sums[name]):
                 raise InputError(
                     f"The loss {name} is not finite at step {step}: lower --learning-rate and give another --out; "
-                    f"the last good state is in '{self.checkpoint.path}'."
+                    f"the last good state is in '{self._checkpoint.path}'."
                 )
-            self._sums[name] = self._sums.get(name, 0.0) + value
         self._counted += 1
-        if step % _LOG_EVERY and not self.is_due(step, of):
-            return
-        means = {name: total / self._counted for name, total in self._sums.items()}
-        self._sums, self._counted = {}, 0
-        new = not self._metrics.exists()
-        with self._metrics.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([["step", *means]] if new else [])
-            writer.writerow([step, *(f"{mean:.5f}" for mean in means.values())])
-        left = (time.monotonic() - self._started) / (step - self._first) * (of - step) / 60
-        words = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
-        print(f"{self.forger}: step {step}/{of}, {words}, {left:.1f} min left", flush=True)
-
-    def is_due(self, step: int, of: int) -> bool:
-        """Whether a checkpoint and a picture are to be written after this step."""
-        return step % self.every == 0 or step == of
+        is_due = step % self.settings.checkpoint_every == 0 or step == self.settings.steps
+        if is_due or step % _LOG_EVERY == 0:
+            self._log.write(step, {name: total / self._counted for name, total in self._sums.items()})
+            self._sums, self._counted = dict.fromkeys(self._sums, 0.0), 0
+        if is_due:
+            self._checkpoint.save(step)
+        return is_due
 
     def draw(self, step: int, columns: Sequence[Image]) -> None:
         """``samples/STEP.png``: one column per kind of picture ([N, side, side], HU), one row per patch."""
@@ -107,14 +108,17 @@ class TrainingRun:
         path.parent.mkdir(exist_ok=True)
         Pictures.fromarray(grey).resize((2 * grey.shape[1], 2 * grey.shape[0])).save(path)
 
-    def finish(self, network: nn.Module) -> None:
-        """Write the weights with their card; the checkpoint has done its work."""
-        card = {"forger": self.forger, "config": self.config, "torch": torch.__version__}
-        save_weights(self.weights, network, card)
-        self.checkpoint.remove()
+    def finish(self, network: nn.Module) -> Path:
+        """Write the weights with their card, if they are not there; the checkpoint has done its work."""
+        if self._log:
+            self._log.close()
+            card = {"forger": self.forger, "config": asdict(self.settings), "torch": torch.__version__}
+            save_weights(self.weights, network, card)
+            self._checkpoint.path.unlink(missing_ok=True)
+        return self.weights
 
 
-def arguments(description: str, defaults: Mapping[str, Any]) -> argparse.ArgumentParser:
+def arguments(description: str, defaults: RunSettings) -> argparse.ArgumentParser:
     """A parser of what every forger's training is given, with these defaults."""
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
@@ -128,7 +132,7 @@ def arguments(description: str, defaults: Mapping[str, Any]) -> argparse.Argumen
     add("--seed", type=int, help="(default: %(default)s)")
     add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     add("--threads", type=int, default=torch.get_num_threads(), help="of the CPU (default: %(default)s)")
-    parser.set_defaults(**defaults)
+    parser.set_defaults(**asdict(defaults))
     return parser
 
 
@@ -139,11 +143,3 @@ def untouched_slices(data: Path, without: Sequence[str]) -> list[Slice]:
     if unknown:
         raise InputError(f"'{data}' has no patient {', '.join(sorted(unknown))}: correct --without.")
     return [s for s in slices if s.patient not in without]
-
-
-def _forget_after(metrics: Path, step: int) -> None:
-    """Drop the rows that a killed training logged after its last checkpoint; they will be logged again."""
-    if metrics.exists():
-        header, *rows = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [row for row in rows if int(row.split(",")[0]) <= step]
-        metrics.write_text("".join([header, *kept]), encoding="utf-8")

@@ -92,12 +92,11 @@ def draw(slices: Sequence[ForgedSlice], kind: SiteKind, path: Path) -> None:
         of_group = [s for s in slices if (s.kind, s.group) == (kind, group)]
         chosen = of_group[:: max(len(of_group) // _SHOWN, 1)][:_SHOWN]
         for column, s in enumerate(chosen):
-            for line, (plane, window) in enumerate(
-                ((s.hu, _LUNG_WINDOW), (residual(s.hu), _RESIDUAL_WINDOW))
-            ):
+            shown = {group: (s.hu, _LUNG_WINDOW), f"{group}, residual": (residual(s.hu), _RESIDUAL_WINDOW)}
+            for line, (title, (plane, window)) in enumerate(shown.items()):
                 axis = axes[2 * row + line, column]
                 axis.imshow(_crop(plane, s), cmap="gray", vmin=window[0], vmax=window[1])
-                axis.set_title(f"{group}{', residual' if line else ''}", fontsize=8)
+                axis.set_title(title, fontsize=8)
     figure.savefig(path, dpi=75)
     plt.close(figure)
 
@@ -134,7 +133,7 @@ def _median(values: Floats) -> float:
     return float(np.median(known)) if len(known) else np.nan
 
 
-def _crop(plane: NDArray[np.int16] | Floats, s: ForgedSlice) -> NDArray[np.int16] | Floats:
+def _crop(plane: NDArray[Any], s: ForgedSlice) -> NDArray[np.int16] | Floats:
     half = round(_CROP_MM / 2 / s.pixel_mm)
     x, y = (round(at) for at in s.site)
     return plane[max(y - half, 0) : y + half, max(x - half, 0) : x + half]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from CTForgeryScanLib.volume import Volume
-from training.forgers.ball import Ball, Floats, ball_about
+from training.forgers.ball import Ball, Floats, ball_about, fade
 from training.forgers.content import with_nodule
 from training.forgers.cyclegan.networks import Generator
 from training.forgers.cyclegan.noise import add_noise
@@ -73,5 +73,5 @@ def _with_lung(volume: Volume, site: Site, ball: Ball, rng: np.random.Generator)
     other = box.cut(volume.hu, lung_place(volume.hu, volume.spacing_mm, box, rng, away_from=site.voxel[::-1]))
     before = ball.cut(volume.hu)
     level = level_and_noise(before)[0] - level_and_noise(other)[0]
-    # The seam is where the blending shows nothing of the new content yet.
-    return np.where(ball.distance_mm < ball.radius_mm, other + level, before)
+    # A generator sharpens a seam that it is shown.
+    return before + fade(ball.distance_mm, ball.radius_mm, _BORDER_MM) * (other + level - before)

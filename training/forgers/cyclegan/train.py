@@ -10,7 +10,7 @@ noisy, back to clean) and in the end ``cyclegan.safetensors``, the denoising gen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +20,21 @@ from torch.nn import functional
 
 from CTForgeryScanLib.heatmap import choose_device
 from training.data import Slice
-from training.forgers.checkpoint import Parts
+from training.experiment import run as run_command
 from training.forgers.cyclegan.networks import Discriminator, Generator
 from training.forgers.cyclegan.noise import add_noise
 from training.forgers.lung_patches import Image, LungPatches, to_hu, to_unit
-from training.forgers.training_run import TrainingRun, arguments, untouched_slices
+from training.forgers.training_run import RunSettings, TrainingRun, arguments, untouched_slices
 
 FORGER = "cyclegan"
 _CYCLE, _IDENTITY = 10.0, 5.0  # weights of the losses beside the adversarial one, as published
+_LOSSES = ("adversarial", "cycle", "identity", "discriminators")
 _POOL = 50
 _SAMPLES = 4
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(RunSettings):
     """How the CycleGAN is trained; published: width 64, learning rate 2e-4, some 10⁵ steps, patches of 128 to 256."""
 
     width: int = 16
@@ -41,8 +42,6 @@ class Settings:
     batch: int = 1
     learning_rate: float = 4e-4
     side: int = 96
-    seed: int = 1
-    checkpoint_every: int = 250
 
 
 class ImagePool(nn.Module):
@@ -113,12 +112,8 @@ class CycleGAN:
                 + _apart(self.is_noisy(of_noisy), 0)
             ) / 2
         _update(self.discriminators, told_apart)
-        return {
-            "adversarial": adversarial,
-            "cycle": cycle,
-            "identity": identity,
-            "discriminators": told_apart,
-        }
+        losses = (adversarial, cycle, identity, told_apart)
+        return dict(zip(_LOSSES, losses, strict=True))
 
     def samples(self, noisy: Tensor, clean: Tensor) -> list[Image]:
         """Columns of a sample picture, each [N, side, side] in HU."""
@@ -133,25 +128,19 @@ def train(slices: Sequence[Slice], settings: Settings, folder: Path, device: str
     """Train on untouched slices, going on from the folder's checkpoint; the path of the denoiser's weights."""
     patches = LungPatches(slices, settings.side)
     gan = CycleGAN(settings, choose_device(device))
-    parts: Parts = {**gan.networks(), "generators": gan.generators, "discriminators": gan.discriminators}
-    config = {**asdict(settings), "patients": list(patches.patients)}
-    run = TrainingRun(folder, FORGER, config, parts, settings.checkpoint_every)
-    if run.is_finished():
-        return run.weights
-    for step in range(run.resume(), settings.steps):
+    optimizers = {"generators": gan.generators, "discriminators": gan.discriminators}
+    settings = replace(settings, patients=patches.patients)
+    run = TrainingRun(folder, FORGER, settings, _LOSSES, **gan.networks(), **optimizers)
+    for step in run.steps():
         # Of the step alone, so that a resumed training draws what an unbroken one would.
         rng = np.random.default_rng([settings.seed, step])
         noisy, clean = _domains(patches, settings.batch, rng)
-        for optimizer in (gan.generators, gan.discriminators):
+        for optimizer in optimizers.values():
             optimizer.param_groups[0]["lr"] = _learning_rate(step, settings)
-        losses = gan.step(noisy, clean, rng)
-        run.log(step + 1, settings.steps, losses)
-        if run.is_due(step + 1, settings.steps):
-            run.checkpoint.save(step + 1)
+        if run.done(step + 1, gan.step(noisy, clean, rng)):
             always_alike = np.random.default_rng(settings.seed)
             run.draw(step + 1, gan.samples(*_domains(patches, _SAMPLES, always_alike)))
-    run.finish(gan.denoise)
-    return run.weights
+    return run.finish(gan.denoise)
 
 
 def _domains(patches: LungPatches, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -187,7 +176,7 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = arguments("Train the CycleGAN forger.", asdict(Settings())).parse_args(argv)
+    args = arguments("Train the CycleGAN forger.", Settings()).parse_args(argv)
     torch.set_num_threads(args.threads)
     settings = Settings(
         width=args.width, steps=args.steps, batch=args.batch, learning_rate=args.learning_rate, seed=args.seed
@@ -196,4 +185,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

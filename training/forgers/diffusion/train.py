@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,29 +20,27 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from CTForgeryScanLib.heatmap import choose_device
 from training.data import Slice
-from training.forgers.checkpoint import Parts
+from training.experiment import run as run_command
 from training.forgers.diffusion.networks import Denoiser
 from training.forgers.diffusion.sampling import alpha_sigma, in_paint
 from training.forgers.lung_patches import Image, LungPatches, to_hu, to_unit
-from training.forgers.training_run import TrainingRun, arguments, untouched_slices
+from training.forgers.training_run import RunSettings, TrainingRun, arguments, untouched_slices
 
 FORGER = "diffusion"
 SIDE = 64
 _ALONE = 0.1  # share of the patches that are shown without the slice before
 _EMA = 0.995
-_SAMPLES, _HIDDEN_PX = 6, 16
+_SAMPLES, _SAMPLE_STEPS, _HIDDEN_PX = 6, 20, 16
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(RunSettings):
     """How the denoiser is trained."""
 
     width: int = 32
     steps: int = 1000
     batch: int = 8
     learning_rate: float = 2e-3
-    seed: int = 1
-    checkpoint_every: int = 250
 
 
 def train(slices: Sequence[Slice], settings: Settings, folder: Path, device: str = "cpu") -> Path:
@@ -53,12 +51,11 @@ def train(slices: Sequence[Slice], settings: Settings, folder: Path, device: str
     network = Denoiser(settings.width).to(choose_device(device))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(_EMA))
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
-    config = {**asdict(settings), "patients": list(patches.patients)}
-    parts: Parts = {"network": network, "average": average, "optimizer": optimizer}
-    run = TrainingRun(folder, FORGER, config, parts, settings.checkpoint_every)
-    if run.is_finished():
-        return run.weights
-    for step in range(run.resume(), settings.steps):
+    settings = replace(settings, patients=patches.patients)
+    run = TrainingRun(
+        folder, FORGER, settings, ("velocity",), network=network, average=average, optimizer=optimizer
+    )
+    for step in run.steps():
         # Of the step alone, so that a resumed training draws what an unbroken one would.
         rng = np.random.default_rng([settings.seed, step])
         patch, before = _units(patches, settings.batch, rng)
@@ -70,12 +67,9 @@ def train(slices: Sequence[Slice], settings: Settings, folder: Path, device: str
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(network)
-        run.log(step + 1, settings.steps, {"velocity": loss})
-        if run.is_due(step + 1, settings.steps):
-            run.checkpoint.save(step + 1)
+        if run.done(step + 1, {"velocity": loss}):
             run.draw(step + 1, _samples(average.module, patches, settings.seed))
-    run.finish(average.module)
-    return run.weights
+    return run.finish(average.module)
 
 
 def _units(patches: LungPatches, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -108,13 +102,14 @@ def _samples(network: nn.Module, patches: LungPatches, seed: int) -> list[Image]
     patch, before = (of.to(device) for of in _units(patches, _SAMPLES, np.random.default_rng(seed)))
     along = torch.arange(SIDE, device=device) - (SIDE - 1) / 2
     hidden = (torch.hypot(along[:, None], along[None, :]) < _HIDDEN_PX).expand(patch.shape)
-    painted = in_paint(network, patch, hidden, before, torch.Generator().manual_seed(seed))
+    random = torch.Generator().manual_seed(seed)
+    painted = in_paint(network, patch, hidden, before, random, steps=_SAMPLE_STEPS)
     columns = (before, patch, patch.masked_fill(hidden, -1), painted)
     return [to_hu(column[:, 0].cpu().numpy()) for column in columns]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = arguments("Train the diffusion forger.", asdict(Settings())).parse_args(argv)
+    args = arguments("Train the diffusion forger.", Settings()).parse_args(argv)
     torch.set_num_threads(args.threads)
     settings = Settings(
         width=args.width, steps=args.steps, batch=args.batch, learning_rate=args.learning_rate, seed=args.seed
@@ -123,4 +118,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
