@@ -1,0 +1,170 @@
+"""A scale's cells and scans: what there is to do, what is done, and doing it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from CTForgeryScanLib.errors import CTForgeryScanError, InputError
+from CTForgeryScanLib.heatmap import Sweeper
+from training.config import Config, FalseAlarms
+from training.data import Slice
+from training.distributed import Group
+from training.evaluate import read_judged
+from training.fit_slice_classifier import fit
+from training.forgers.published_pasting import PublishedPasting, procedural_content
+from training.out_of_fold import load_detector, out_of_fold_heatmaps, untouched_series
+from training.sites import SiteKind
+from training.splits import read_folds
+from training.tables.cells import JudgedFold, judge_fold, judged_fold, keep, read_fold
+from training.tables.methods import Method, PaperTables, ScanRow
+from training.tables.pairs import paired_slices
+from training.tables.scale import Scale, scale_path
+from training.tables.scans import JudgedScan, forge_scan, judge_scan, keep_scan, read_scan
+from training.tables.sets import SPLITS, Parts, Split, divide, fold_of_slice, of_kind
+
+_FORGER = PublishedPasting(procedural_content)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A method on one set of slices with one split."""
+
+    set: str
+    split: Split
+    method: Method
+
+    @property
+    def name(self) -> str:
+        """Set/split/method, by which the command chooses cells."""
+        return f"{self.set}/{self.split}/{self.method.name}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A scale on the data at hand. ``slices`` are what ``data.read_slices`` reads; ``runs`` also holds the shipped
+    model's runs; what is done here lies in ``runs/tables/<scale>``."""
+
+    scale: Scale
+    paper: PaperTables
+    slices: list[Slice]
+    runs: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where the results lie."""
+        return self.runs / "tables" / self.scale.name
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every cell of the slice tables, each once."""
+        found: dict[tuple[str, str, Split], None] = {}
+        for rows in self.paper.slice_tables.values():
+            for split in SPLITS:
+                found |= dict.fromkeys((row.set, row.method, split) for row in rows)
+        return [Cell(of, split, self.paper.methods[method]) for of, method, split in found]
+
+    def done(self, cell: Cell) -> list[JudgedFold]:
+        """The folds of a cell that were judged."""
+        return [read_fold(path) for path in self._files(cell, ".json") if path.exists()]
+
+    def why_missing(self, cell: Cell) -> str:
+        """Why a cell holds nothing, or not all of its folds."""
+        if reason := self._left_out(cell):
+            return reason
+        failed = [path.read_text(encoding="utf-8") for path in self._files(cell, ".failed") if path.exists()]
+        return failed[0] if failed else "not run yet"
+
+    def run(self, cell: Cell, group: Group) -> None:
+        """Train and judge the folds that are missing; what cannot be done is said and left out."""
+        if reason := self._left_out(cell):
+            print(f"{cell.name}: left out, {reason}", flush=True)
+            return
+        for fold, (kept, failed) in enumerate(
+            zip(self._files(cell, ".json"), self._files(cell, ".failed"), strict=True)
+        ):
+            if kept.exists():
+                continue
+            print(f"{cell.name}: fold {fold + 1} of {self.scale.folds_run}", flush=True)
+            parts = self._parts(cell, fold)
+            try:
+                if cell.method.dense:
+                    judged = self._dense(parts)
+                else:
+                    judged = judge_fold(cell.method, parts, self.scale, kept.parent, group)
+            except CTForgeryScanError as error:
+                print(f"{cell.name}: {error}", flush=True)
+                failed.parent.mkdir(parents=True, exist_ok=True)
+                failed.write_text(str(error).rstrip("."), encoding="utf-8")
+                continue
+            if group.is_first:
+                keep(judged, kept)
+                failed.unlink(missing_ok=True)
+
+    def scans(self) -> Iterator[tuple[ScanRow, JudgedScan | None]]:
+        """Table 4, scan by scan, with what was said of each that was judged."""
+        for row in self.paper.scans:
+            path = self._scan_path(row)
+            yield row, read_scan(path) if path.exists() else None
+
+    def run_scan(self, row: ScanRow) -> None:
+        """Forge and judge one scan by the shipped model's runs, out-of-fold."""
+        path, name = self._scan_path(row), self.scale.scans.get(row.name)
+        if path.exists() or name is None:
+            return
+        series = {s.volume.source: s for s in untouched_series(self.slices)}
+        if name not in series:
+            raise InputError(f"The series '{name}' of scan {row.name} is not in the data: name another one.")
+        print(f"scan {row.name}: {name}", flush=True)
+        kind: SiteKind = "inject" if row.kind == "inject" else "remove"
+        scan = forge_scan(series[name].volume, [kind] * row.sites, _FORGER, self.scale.seed)
+        patient = series[name].slices[0].patient
+        fold = self._patient_folds[patient]
+        others = [s for s in self.slices if self._patient_folds[s.patient] != fold]
+        fitted = fit(others, out_of_fold_heatmaps(self.slices, self._patient_folds, self.runs), _DENSE)
+        sweeper = Sweeper(load_detector(self.runs / f"fold-{fold}" / "detector.safetensors"), "auto")
+        keep_scan(judge_scan(patient, scan, sweeper, fitted), path)
+
+    @cached_property
+    def _patient_folds(self) -> dict[str, int]:
+        return read_folds(scale_path(self.scale.name).parent / self.scale.folds_file)
+
+    @cached_property
+    def _set(self) -> list[Slice]:
+        if self.scale.set == "genuine":
+            return self.slices
+        return paired_slices(
+            untouched_series(self.slices), _FORGER, self.scale.sites_per_series, self.scale.seed
+        )
+
+    def _parts(self, cell: Cell, fold: int) -> Parts:
+        slices = of_kind(self._set, cell.set)
+        known = self._patient_folds if self.scale.folds_file else None
+        fold_of = fold_of_slice(slices, cell.split, self.scale.folds, self.scale.seed, known)
+        return divide(slices, fold_of, fold, self.scale.folds, self.scale.second_stage_folds, self.scale.seed)
+
+    def _dense(self, parts: Parts) -> JudgedFold:
+        """What the shipped model's runs said of the test slices."""
+        started = time.monotonic()
+        by_name = {j.slice.name: j for j in read_judged(self.slices, self._patient_folds, self.runs)}
+        said = [(by_name[s.name].probability, by_name[s.name].flagged) for s in parts.test]
+        return judged_fold(parts, said, time.monotonic() - started)
+
+    def _left_out(self, cell: Cell) -> str | None:
+        if cell.method.dense and cell.split == "leaking":
+            return "its runs are split by patient"
+        return self.scale.why_skipped(cell.name)
+
+    def _files(self, cell: Cell, ending: str) -> list[Path]:
+        """The cell's file of each fold that is to be run."""
+        folder = self.folder / cell.set / cell.split
+        return [folder / f"fold-{n}" / f"{cell.method.name}{ending}" for n in range(self.scale.folds_run)]
+
+    def _scan_path(self, row: ScanRow) -> Path:
+        return self.folder / "scans" / f"{row.name}.json"
+
+
+_DENSE = Config("ctgan-v1", "", false_alarms={"standard": FalseAlarms(1, 0.5)})
