@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 from torch import Tensor
 
-from CTForgeryScanLib.evidence.copied_noise import Copy, Kji, exhibit
+from CTForgeryScanLib.evidence.exhibit import exhibit
 from CTForgeryScanLib.evidence.finding import (
     Evidence,
     Finding,
@@ -25,6 +25,7 @@ from CTForgeryScanLib.evidence.finding import (
     nothing_found,
 )
 from CTForgeryScanLib.evidence.noise import Floats, LungNoise
+from CTForgeryScanLib.evidence.published_block import Kji
 from CTForgeryScanLib.evidence.thresholds import Threshold
 from CTForgeryScanLib.heatmap import Heatmap
 from CTForgeryScanLib.volume import Volume
@@ -208,6 +209,6 @@ def _finding(volume: Volume, noise: LungNoise, threshold: Threshold, match: Matc
         (max(j - half, 0), min(j + half, volume.shape[1] - 1)),
         (max(k - _HALF_SLICES, 0), min(k + _HALF_SLICES, volume.shape[0] - 1)),
     )
-    shown = exhibit(volume, noise, Copy(match.score, match.candidate_kji, match.source_kji, 2 * half + 1))
+    shown = exhibit(volume, noise, match.candidate_kji, match.source_kji, 2 * half + 1)
     certainty = 1 - threshold.probability_untouched(match.score)
     return Finding(evidence, Place(extent, certainty, shown))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from CTForgeryScanLib.volume import Volume
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
 
 _LUNG_HU = (-970, -650)
 """Mean of the surroundings (7x7 pixels) that counts as lung."""
@@ -53,6 +55,24 @@ class LungNoise:
     deviation_hu: float
     bandwidth: float
     clipped: float
+
+    def about(self, row: int, column: int, side: int) -> Floats:
+        """A column of the noise [k, side, side] about a place of the volume; 0 beyond the box."""
+        return about(self.white, row - self.first_kji[1], column - self.first_kji[2], side, 0)
+
+
+def about(values: NDArray[Number], row: int, column: int, side: int, beyond: float) -> NDArray[Number]:
+    """The ``side`` rows and columns about a place of values [..., j, i], ``beyond`` where they leave it."""
+    cut = np.full((*values.shape[:-2], side, side), beyond, values.dtype)
+    rows, columns = (
+        slice(min(max(at - side // 2, 0), size), max(min(at - side // 2 + side, size), 0))
+        for at, size in zip((row, column), values.shape[-2:], strict=True)
+    )
+    part = values[..., rows, columns]
+    j, i = rows.start - row + side // 2, columns.start - column + side // 2
+    if part.size:
+        cut[..., j : j + part.shape[-2], i : i + part.shape[-1]] = part
+    return cut
 
 
 def lung_noise(volume: Volume, step: Step) -> LungNoise | None:

@@ -1,8 +1,9 @@
 """Seconds and memory of the tests that need no training.
 
-``python Testing/benchmarks/evidence.py [--slices 300] [--device auto]`` prints the seconds of laying the noise bare, of
-copied noise and of copy-move at four places, and the peak memory of the process. The slices are the bundled sample's,
-repeated, so copies of slices are found, as they should be; the work is that of any scan of this size.
+``python Testing/benchmarks/evidence.py [--slices 300] [--device auto] [--ct PATH]`` prints the seconds of laying the
+noise bare, of copied noise and of copy-move at four places, and the peak memory of the process. The slices are the
+bundled sample's or those of the CT, repeated, so copies of slices are found, as they should be; the work is that of
+any scan of this size.
 """
 
 from __future__ import annotations
@@ -35,9 +36,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Speed and memory of the evidence tests.")
     parser.add_argument("--slices", type=int, default=300)
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--ct", type=Path, default=SAMPLE, help="whose slices: a series of 512x512 is as real scans are"
+    )
     args = parser.parse_args()
     device = choose_device(args.device)
-    sample = load_volume(SAMPLE)
+    sample = load_volume(args.ct)
     volume = load_volume((np.resize(sample.hu, (args.slices, *sample.hu.shape[1:])), sample.ijk_to_ras))
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {device}, {args.slices} slices"
