@@ -20,7 +20,7 @@ from CTForgeryScanLib.volume import load_volume
 
 
 @dataclass(frozen=True)
-class Site:
+class SliceSite:
     """A forged place in a slice: centre (x, y) in pixels (column, row) and side of CT-GAN's touched block in pixels.
 
     ``offset_mm`` is the distance between this slice and the slice the site was forged in; 0 for the site's own.
@@ -47,7 +47,7 @@ class Slice:
     """Side of a pixel."""
     between_mm: float = 0.0
     """Distance to the next slice of the series; 0 for a slice that came alone."""
-    forged: tuple[Site, ...] = ()
+    forged: tuple[SliceSite, ...] = ()
     """All sites that may have changed this slice, its own first; empty for an untouched slice."""
     lesions: tuple[tuple[float, float], ...] = ()
     """Centres (x, y) of real nodules and tumours that readers marked here."""
@@ -104,7 +104,7 @@ def _forged_slices(folder: Path) -> list[Slice]:
     return slices
 
 
-def _sites_reaching(row: dict[str, str], rows: list[dict[str, str]]) -> tuple[Site, ...]:
+def _sites_reaching(row: dict[str, str], rows: list[dict[str, str]]) -> tuple[SliceSite, ...]:
     """Sites of the scan whose touched block (side ⌊1.3·round(32 / finest spacing)⌋ voxels) reaches this slice."""
     pixel, between = float(row["pixel_spacing_mm"]), float(row["slice_spacing_mm"])
     block = int(1.3 * round(32 / min(pixel, between)))
@@ -114,7 +114,7 @@ def _sites_reaching(row: dict[str, str], rows: list[dict[str, str]]) -> tuple[Si
         distance = abs(int(other["slice"]) - int(row["slice"]))
         if distance <= block // 2 + 1:
             x, y = float(other["x"]), float(other["y"])
-            sites.append(Site(x, y, block, distance * between, kinds[other["type"]]))
+            sites.append(SliceSite(x, y, block, distance * between, kinds[other["type"]]))
     return tuple(sorted(sites, key=lambda s: (s.offset_mm, (s.x, s.y) != (float(row["x"]), float(row["y"])))))
 
 

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -30,17 +29,22 @@ from CTForgeryScanLib.evidence.finding import Evidence
 from CTForgeryScanLib.volume import Volume, load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.crops import lung_mask
-from training.forgers import copy_move as copy_move_forger
-from training.forgers import published_pasting
+from training.forgers.copy_move import CopyMove
+from training.forgers.forger import Forger
+from training.forgers.published_pasting import PublishedPasting, procedural_content
+from training.sites import Site, SiteKind
 
 CHOSEN_ON = frozenset({"LIDC-IDRI-0002", "LIDC-IDRI-0314", "RIDER-0117", "R01-001"})
 """Patients on whom the constants of the tests were chosen."""
+
+PASTING, MOVING = PublishedPasting(procedural_content), CopyMove()
+PATCH_MM = (20.0, 30.0)
+"""Diameter of a patch that is moved; a pasted cube has its own size."""
 
 NEAR = 2
 """Voxels along each axis within which a finding is at the site."""
 
 Ijk = tuple[int, int, int]
-Kind = Literal["remove", "inject", "copy_move"]
 Change = Callable[[NDArray[np.int16], Ijk, np.random.Generator], tuple[NDArray[np.int16], tuple[float, ...]]]
 """A forged volume [k, j, i] and its site -> the volume as it was passed on, and where the site is then."""
 
@@ -50,7 +54,8 @@ class Condition:
     """What is forged, what happened to the scan since, and at one of how many sites it is tried."""
 
     name: str
-    kind: Kind
+    forger: Forger
+    kind: SiteKind
     change: Change
     every: int = 1
 
@@ -126,9 +131,9 @@ def forge_and_look(volume: Volume, condition: Condition, seed: int) -> tuple[str
         "found", "missed" or "not applicable"; and by how many voxels (i, j, k) the findings elsewhere are off.
     """
     rng = np.random.default_rng([seed, 6])
-    hu, site = forged_at_random(volume, condition.kind, rng)
+    hu, site = forged_at_random(volume, condition.forger, condition.kind, rng)
     hu, expected = condition.change(hu, site, rng)
-    test = copy_move.TEST if condition.kind == "copy_move" else copied_noise.TEST
+    test = copy_move.TEST if condition.forger is MOVING else copied_noise.TEST
     answers = [
         e for e in answers_in(hu, volume, [site[::-1]] if test == copy_move.TEST else []) if e.test == test
     ]
@@ -151,22 +156,21 @@ def answers_in(hu: NDArray[np.int16], like: Volume, places: list[Ijk]) -> list[E
 def can_be_judged(volume: Volume) -> bool:
     """Whether the published pasting works at this volume's spacing, and the test applies to the volume."""
     try:
-        forged_at_random(volume, "remove", np.random.default_rng(0))
+        forged_at_random(volume, PASTING, "remove", np.random.default_rng(0))
     except InputError:
         return False
     return answers_in(volume.hu, volume, [])[0].applicable
 
 
 def forged_at_random(
-    volume: Volume, kind: Kind, rng: np.random.Generator, tries: int = 60
+    volume: Volume, forger: Forger, kind: SiteKind, rng: np.random.Generator, tries: int = 60
 ) -> tuple[NDArray[np.int16], Ijk]:
     """The volume forged at a random place in lung. Raises InputError where no try succeeds."""
     for _ in range(tries):
-        site = random_site(volume, rng)
+        at = random_site(volume, rng)
+        site = Site(volume.source, at, rng.uniform(*PATCH_MM), kind)
         try:
-            if kind == "copy_move":
-                return copy_move_forger.forge(volume.hu, volume.spacing_mm, site, rng).hu, site
-            return published_pasting.forge(volume.hu, volume.spacing_mm, site, kind, rng).hu, site
+            return forger.forge(volume, site, rng).hu, at
         except InputError:
             # Too near the border for the forger: another place.
             continue
@@ -248,17 +252,17 @@ def shifted(by: float) -> Change:
 
 
 CONDITIONS = (
-    Condition("removal", "remove", unchanged),
-    Condition("removal, slices cut off either end", "remove", cut),
-    Condition("removal, flipped left-right", "remove", flipped((2,)), every=4),
-    Condition("removal, flipped front-back and head-foot", "remove", flipped((0, 1)), every=4),
-    Condition("removal, 20 HU added", "remove", offset(20), every=4),
-    Condition("removal, 8-bit JPEG, quality 95", "remove", jpeg(95), every=5),
-    Condition("removal, 8-bit JPEG, quality 75", "remove", jpeg(75), every=5),
-    Condition("removal, resampled by half a pixel", "remove", shifted(0.5), every=5),
-    Condition("removal, Gauss 1 px", "remove", blurred(1.0), every=5),
-    Condition("injection", "inject", unchanged, every=3),
-    Condition("copy-move, its place among the candidates", "copy_move", unchanged),
+    Condition("removal", PASTING, "remove", unchanged),
+    Condition("removal, slices cut off either end", PASTING, "remove", cut),
+    Condition("removal, flipped left-right", PASTING, "remove", flipped((2,)), every=4),
+    Condition("removal, flipped front-back and head-foot", PASTING, "remove", flipped((0, 1)), every=4),
+    Condition("removal, 20 HU added", PASTING, "remove", offset(20), every=4),
+    Condition("removal, 8-bit JPEG, quality 95", PASTING, "remove", jpeg(95), every=5),
+    Condition("removal, 8-bit JPEG, quality 75", PASTING, "remove", jpeg(75), every=5),
+    Condition("removal, resampled by half a pixel", PASTING, "remove", shifted(0.5), every=5),
+    Condition("removal, Gauss 1 px", PASTING, "remove", blurred(1.0), every=5),
+    Condition("injection", PASTING, "inject", unchanged, every=3),
+    Condition("copy-move, its place among the candidates", MOVING, "remove", unchanged),
 )
 
 

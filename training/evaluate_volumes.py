@@ -26,8 +26,9 @@ from training.config import read_config
 from training.crops import lung_mask
 from training.evaluate import SITE_PX, read_judges
 from training.experiment import arguments
-from training.forgers.published_pasting import Kind, forge
+from training.forgers.published_pasting import PublishedPasting, procedural_content
 from training.out_of_fold import load_detector
+from training.sites import Site, SiteKind
 from training.splits import read_folds
 
 SERIES = (
@@ -41,7 +42,8 @@ SERIES = (
     "R01-001",
 )
 """Series of at least 40 slices whose spacing CT-GAN can forge."""
-_KINDS: tuple[Kind, ...] = ("inject", "remove", "inject", "remove")
+_KINDS: tuple[SiteKind, ...] = ("inject", "remove", "inject", "remove")
+_FORGER = PublishedPasting(procedural_content)
 _FROM_THE_ENDS = 12
 _TRIES = 20
 
@@ -52,7 +54,7 @@ class Outcome:
     elsewhere, whether it is a region at the default operating point, and how many regions lie elsewhere."""
 
     series: str
-    kind: Kind
+    kind: SiteKind
     ijk: tuple[int, int, int]
     peak_on_site: bool
     score: float
@@ -61,7 +63,7 @@ class Outcome:
 
 
 def scan_forged(
-    volume: Volume, untouched: NDArray[np.float32], kind: Kind, sweeper: Sweeper, seed: int
+    volume: Volume, untouched: NDArray[np.float32], kind: SiteKind, sweeper: Sweeper, seed: int
 ) -> tuple[tuple[int, int, int], NDArray[np.float32]]:
     """Forge one site in lung at random: its (i, j, k) and the forged scan's p(forged) [k, r, c].
 
@@ -78,7 +80,7 @@ def judge(
     volume: Volume,
     p: NDArray[np.float32],
     ijk: tuple[int, int, int],
-    kind: Kind,
+    kind: SiteKind,
     rule: RegionRule,
     score: float,
 ) -> Outcome:
@@ -101,7 +103,7 @@ def judge(
 
 
 def _forged(
-    volume: Volume, kind: Kind, rng: np.random.Generator
+    volume: Volume, kind: SiteKind, rng: np.random.Generator
 ) -> tuple[NDArray[np.int16], tuple[int, int, int]]:
     for _ in range(_TRIES):
         k = int(rng.integers(_FROM_THE_ENDS, len(volume.hu) - _FROM_THE_ENDS))
@@ -111,7 +113,7 @@ def _forged(
         r, c = places[rng.integers(len(places))]
         ijk = (int(STRIDE * c + CENTRE), int(STRIDE * r + CENTRE), k)
         try:
-            return forge(volume.hu, volume.spacing_mm, ijk, kind, rng).hu, ijk
+            return _FORGER.forge(volume, Site(volume.source, ijk, 0, kind), rng).hu, ijk
         except InputError:
             # Too near the border for CT-GAN's cube: another place.
             continue

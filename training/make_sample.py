@@ -18,8 +18,11 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from training.forgers.published_pasting import ForgedVolume, forge
+from CTForgeryScanLib.volume import load_volume
+from training.forgers.forger import ForgedVolume
+from training.forgers.published_pasting import PublishedPasting, procedural_content
 from training.simulated_ct import SimulatedCT, simulate
+from training.sites import Site
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
@@ -27,7 +30,7 @@ FORGED_KEY = "CTForgeryScan_forged"  # header field: JSON list of sites, empty f
 LIMIT_BYTES = 8_000_000
 
 
-def site_record(ct: SimulatedCT, forged: ForgedVolume, diameter_mm: float) -> dict[str, object]:
+def site_record(ct: SimulatedCT, forged: ForgedVolume) -> dict[str, object]:
     """One entry of the header's site list: kind, (i, j, k), RAS in mm, and the removed nodule's diameter."""
     ijk = forged.metadata["ijk"]
     ras = (ct.ijk_to_ras @ np.array([*ijk, 1.0]))[:3]
@@ -35,7 +38,7 @@ def site_record(ct: SimulatedCT, forged: ForgedVolume, diameter_mm: float) -> di
         "kind": forged.metadata["kind"],
         "ijk": ijk,
         "ras": [round(float(v), 2) for v in ras],
-        "diameter_mm": diameter_mm,
+        "diameter_mm": forged.metadata["diameter_mm"],
     }
 
 
@@ -57,9 +60,10 @@ def make(output: Path, untouched: Path | None, seed: int, slices: int) -> dict[s
     ct = simulate(
         seed, slices, on_slice=lambda done, of: print(f"slice {done}/{of}", file=sys.stderr, flush=True)
     )
-    i, j, k = (round(v) for v in ct.nodules_ijk[0])
-    forged = forge(ct.hu, ct.spacing_mm, (i, j, k), "remove", np.random.default_rng([seed, 3]))
-    sites = [site_record(ct, forged, ct.nodules[0].diameter_mm)]
+    site = Site("simulated", ct.nodules_ijk[0], ct.nodules[0].diameter_mm, "remove")
+    volume = load_volume((ct.hu, ct.ijk_to_ras))
+    forged = PublishedPasting(procedural_content).forge(volume, site, np.random.default_rng([seed, 3]))
+    sites = [site_record(ct, forged)]
     if untouched:
         write_nrrd(untouched, ct.hu, ct, [])
     size = write_nrrd(output, forged.hu, ct, sites)

@@ -25,12 +25,15 @@ from CTForgeryScanLib.models import load_model
 from CTForgeryScanLib.picture import draw
 from CTForgeryScanLib.volume import Volume, load_volume
 from small_models import write_model
-from training.forgers import copy_move as copy_move_forger
-from training.forgers import published_pasting
+from training.forgers.copy_move import CopyMove
+from training.forgers.forger import ForgedVolume, Forger
+from training.forgers.published_pasting import PublishedPasting, procedural_content
+from training.sites import Site
 
 SPACING = (1.0, 1.0, 1.0)  # at which the block of 41 voxels is lower than the scan
 SITE = (225, 160, 26)  # (i, j, k), in the lung that the touch-up does not copy from
 CPU = torch.device("cpu")
+PASTING = PublishedPasting(procedural_content)
 
 
 def silent(share: float) -> None:
@@ -39,6 +42,13 @@ def silent(share: float) -> None:
 
 def volume_of(hu: NDArray[np.int16]) -> Volume:
     return load_volume((hu, phantoms.geometry(SPACING)))
+
+
+def removed(
+    hu: NDArray[np.int16], ijk: tuple[int, int, int], forger: Forger, rng: np.random.Generator
+) -> ForgedVolume:
+    """The volume with what is at a site removed; the diameter only says how large a moved patch is."""
+    return forger.forge(volume_of(hu), Site("chest", ijk, rng.uniform(20, 28), "remove"), rng)
 
 
 def answers(
@@ -56,7 +66,7 @@ class CopiedNoise(unittest.TestCase):
     def setUpClass(cls) -> None:
         cls.untouched = phantoms.chest(slices=60, size=320)
         rng = np.random.default_rng(0)
-        cls.forged = published_pasting.forge(cls.untouched, SPACING, SITE, "remove", rng).hu
+        cls.forged = removed(cls.untouched, SITE, PASTING, rng).hu
 
     def assert_found(self, hu: NDArray[np.int16], site: tuple[int, ...]) -> None:
         (answer,) = answers(hu, copied_noise.TEST)
@@ -91,7 +101,7 @@ class CopiedNoise(unittest.TestCase):
         sites = [(205, 130, 22), (240, 190, 38)]
         for n, site in enumerate(sites):
             rng = np.random.default_rng(n)
-            hu = published_pasting.forge(hu, SPACING, site, "remove", rng).hu
+            hu = removed(hu, site, PASTING, rng).hu
         found = [e.center_ijk for e in answers(hu, copied_noise.TEST)]
         self.assertEqual(len(found), 2, found)
         for site in sites:
@@ -174,13 +184,13 @@ class Search(unittest.TestCase):
         self.assertEqual(best.shift_kji, shift)
 
 
-class CopyMove(unittest.TestCase):
+class MovedPatches(unittest.TestCase):
     def test_a_moved_patch_is_found_in_each_symmetry(self) -> None:
         untouched = phantoms.chest(slices=30, size=320)
         seen = set()
         for seed in range(6):
             rng = np.random.default_rng(seed)
-            forged = copy_move_forger.forge(untouched, SPACING, (225, 160, 15), rng, (20.0, 28.0))
+            forged = removed(untouched, (225, 160, 15), CopyMove(), rng)
             (answer,) = answers(forged.hu, copy_move.TEST, [(15, 160, 225)])
             self.assertTrue(answer.found, (forged.metadata, answer.text))
             self.assertEqual(answer.center_ijk, (225, 160, 15))

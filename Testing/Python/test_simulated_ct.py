@@ -14,11 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import phantoms
 from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.volume import load_volume
 from training import make_sample
-from training.forgers.published_pasting import Kind, _weight, default_content, forge
+from training.forgers.forger import ForgedVolume
+from training.forgers.published_pasting import Content, PublishedPasting, _weight, procedural_content
 from training.simulated_ct import PADDING_HU, Scanner, SimulatedCT, simulate
 from training.simulated_vessels import grow_tree, murray_radii
+from training.sites import Site, SiteKind
 
 SMALL = Scanner(pixels=128, pixel_mm=2.8125, views=120)
 SPACING = (0.7, 0.7, 2.5)
@@ -27,6 +31,21 @@ SPACING = (0.7, 0.7, 2.5)
 def small_chest(seed: int = 3, scanner: Scanner = SMALL) -> SimulatedCT:
     """A coarse chest of four slices in about a second."""
     return simulate(seed, 4, scanner, twigs=0.02)
+
+
+def pasted(
+    hu: NDArray[np.int16],
+    ijk: tuple[int, int, int],
+    kind: SiteKind,
+    seed: int = 1,
+    spacing: tuple[float, float, float] = SPACING,
+    content: Content = procedural_content,
+    touch_up: bool = True,
+) -> ForgedVolume:
+    """The volume forged at a site by the published pasting."""
+    volume = load_volume((hu, phantoms.geometry(spacing)))
+    forger = PublishedPasting(content, touch_up)
+    return forger.forge(volume, Site("noise", ijk, 12, kind), np.random.default_rng(seed))
 
 
 def lung_block(shape: tuple[int, int, int] = (20, 300, 300)) -> NDArray[np.int16]:
@@ -101,7 +120,7 @@ class TestVessels(unittest.TestCase):
 class TestPublishedPasting(unittest.TestCase):
     def test_injection_only_brightens_and_stays_in_its_block(self) -> None:
         hu = lung_block()
-        forged = forge(hu, SPACING, (200, 150, 10), "inject", np.random.default_rng(1))
+        forged = pasted(hu, (200, 150, 10), "inject")
         self.assertTrue((forged.hu >= hu).all())
         self.assertGreater(forged.hu[10, 150, 200], -300)
         np.testing.assert_array_equal(forged.changed_mask, forged.hu != hu)
@@ -115,29 +134,19 @@ class TestPublishedPasting(unittest.TestCase):
     def test_removal_empties_the_site_and_touches_more_slices_than_the_cube(self) -> None:
         hu = lung_block((40, 300, 300))
         hu[18:23, 143:158, 193:208] = 30
-        forged = forge(hu, SPACING, (200, 150, 20), "remove", np.random.default_rng(1))
+        forged = pasted(hu, (200, 150, 20), "remove")
         self.assertLess(forged.hu[20, 148:153, 198:203].mean(), -600)
         self.assertEqual(int(forged.changed_mask.any(axis=(1, 2)).sum()), 40)
 
     def test_the_touch_up_is_the_scans_own_noise(self) -> None:
         hu = lung_block((70, 300, 300))
         flat: NDArray[np.float64] = np.full((32, 32, 32), -860.0)
-        forged = forge(
-            hu, SPACING, (210, 190, 35), "remove", np.random.default_rng(1), content=lambda *_: flat
-        )
+        forged = pasted(hu, (210, 190, 35), "remove", content=lambda *_: flat)
         depth, row, column = 35, int(0.43 * 300), int(0.27 * 300)
         copied = hu[depth - 4 : depth + 5, row - 15 : row + 15, column - 15 : column + 15].ravel()
-        pasted = forged.hu[35 - 4 : 35 + 5, 190 - 15 : 190 + 15, 210 - 15 : 210 + 15].ravel()
-        self.assertGreater(np.corrcoef(copied, pasted)[0, 1], 0.8)
-        silent = forge(
-            hu,
-            SPACING,
-            (210, 190, 35),
-            "remove",
-            np.random.default_rng(1),
-            content=lambda *_: flat,
-            touch_up=False,
-        )
+        site = forged.hu[35 - 4 : 35 + 5, 190 - 15 : 190 + 15, 210 - 15 : 210 + 15].ravel()
+        self.assertGreater(np.corrcoef(copied, site)[0, 1], 0.8)
+        silent = pasted(hu, (210, 190, 35), "remove", content=lambda *_: flat, touch_up=False)
         plain = silent.hu[35 - 4 : 35 + 5, 190 - 15 : 190 + 15, 210 - 15 : 210 + 15].ravel()
         self.assertLess(abs(np.corrcoef(copied, plain)[0, 1]), 0.1)
 
@@ -151,36 +160,36 @@ class TestPublishedPasting(unittest.TestCase):
 
     def test_a_volume_with_fewer_slices_than_the_block_is_clipped(self) -> None:
         hu = lung_block((14, 300, 300))
-        forged = forge(hu, SPACING, (200, 150, 7), "inject", np.random.default_rng(1))
+        forged = pasted(hu, (200, 150, 7), "inject")
         self.assertEqual(forged.hu.shape, hu.shape)
         self.assertTrue(forged.changed_mask.any())
 
     def test_impossible_spacings_sites_and_kinds_are_named(self) -> None:
-        hu, rng = lung_block(), np.random.default_rng(1)
+        hu = lung_block()
         with self.assertRaisesRegex(InputError, "3 mm"):
-            forge(hu, (0.7, 0.7, 3.0), (200, 150, 10), "inject", rng)
+            pasted(hu, (200, 150, 10), "inject", spacing=(0.7, 0.7, 3.0))
         with self.assertRaisesRegex(InputError, "i = 10 "):
-            forge(hu, SPACING, (10, 150, 10), "inject", rng)
+            pasted(hu, (10, 150, 10), "inject")
         with self.assertRaisesRegex(InputError, "k = 19 "):
-            forge(hu, SPACING, (200, 150, 19), "inject", rng)
+            pasted(hu, (200, 150, 19), "inject")
         with self.assertRaisesRegex(InputError, "i = 999 "):
-            forge(hu, SPACING, (999, 150, 10), "inject", rng)
-        with self.assertRaisesRegex(InputError, "a volume"):
-            forge(hu[0], SPACING, (200, 150, 10), "inject", rng)
+            pasted(hu, (999, 150, 10), "inject")
+        with self.assertRaisesRegex(InputError, "kind 'nodule'"):
+            pasted(hu, (200, 150, 10), "nodule")
 
     def test_same_random_numbers_same_forgery(self) -> None:
         hu = lung_block()
-        kinds: tuple[Kind, ...] = ("inject", "remove")
+        kinds: tuple[SiteKind, ...] = ("inject", "remove")
         for kind in kinds:
             with self.subTest(kind=kind):
-                first = forge(hu, SPACING, (200, 150, 10), kind, np.random.default_rng(5))
-                again = forge(hu, SPACING, (200, 150, 10), kind, np.random.default_rng(5))
+                first = pasted(hu, (200, 150, 10), kind, seed=5)
+                again = pasted(hu, (200, 150, 10), kind, seed=5)
                 np.testing.assert_array_equal(first.hu, again.hu)
 
     def test_inpainting_keeps_the_surroundings(self) -> None:
         cube: NDArray[np.float64] = np.full((32, 32, 32), -850.0)
         cube[13:19, 13:19, 13:19] = 40
-        done = default_content(cube, "remove", np.random.default_rng(0))
+        done = procedural_content(cube, "remove", np.random.default_rng(0))
         self.assertAlmostEqual(float(done[:4].mean()), -850, delta=3)
         self.assertLess(float(done.max()), -780)
 

@@ -28,7 +28,7 @@ from CTForgeryScanLib.regions import RegionRule
 from training.blending import blend_site, splice, window_distance
 from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
-from training.data import Site, Slice, read_slices
+from training.data import Slice, SliceSite, read_slices
 from training.evaluate import Judged, peak_on_site, series_regions, slice_scores
 from training.splits import make_folds, read_folds
 from training.train_detector import train
@@ -42,7 +42,7 @@ def slices(patients: int = 4, size: int = 256) -> list[Slice]:
     for n in range(patients):
         hu = phantoms.chest(slices=2, size=size, seed=n)
         hu[1, 112:145, 64:97] = -860
-        site = Site(80, 128, 41, 0.0, "remove" if n % 2 else "inject")
+        site = SliceSite(80, 128, 41, 0.0, "remove" if n % 2 else "inject")
         found.append(Slice(f"a{n}", f"clean-{n}", f"a{n}", 0, hu[0], 0.7, lesions=((170.0, 128.0),)))
         found.append(Slice(f"b{n}", f"forged-{n}", f"b{n}", 0, hu[1], 0.7, forged=(site,)))
     return found
@@ -171,7 +171,7 @@ class Training(unittest.TestCase):
 
 class Figures(unittest.TestCase):
     def judged(self, name: str, peak_at: tuple[int, int], p: float, *, forged: bool, flagged: bool) -> Judged:
-        site = (Site(4 * 30 + 15.5, 4 * 20 + 15.5, 59, 0.0, "inject"),) if forged else ()
+        site = (SliceSite(4 * 30 + 15.5, 4 * 20 + 15.5, 59, 0.0, "inject"),) if forged else ()
         heatmap = np.zeros((121, 121), np.float32)
         heatmap[peak_at] = p
         empty = np.zeros((512, 512), np.int16)

@@ -1,8 +1,7 @@
 """Copy-move: a patch of lung from elsewhere in the scan, mirrored or turned, laid over a place with blended borders.
 
 What anyone does with an image editor to hide a nodule, and what content-aware filling tends to do. The patch's level
-and noise are matched to the place, as a careful forger would. Arrays are [k, j, i]; sites are (i, j, k) voxels;
-spacings are (i, j, k) in mm. The result is marked as ``published_pasting``'s is.
+and noise are matched to the place, as a careful forger would. Arrays are [k, j, i]; spacings are (i, j, k) in mm.
 """
 
 from __future__ import annotations
@@ -15,7 +14,10 @@ from scipy import ndimage
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.evidence.noise import body_of
-from training.forgers.published_pasting import Floats, ForgedVolume
+from CTForgeryScanLib.volume import Volume
+from training.forgers.forger import ForgedVolume, check_kind, forged_volume
+from training.forgers.published_pasting import Floats
+from training.sites import Site, SiteKind
 
 SYMMETRIES = 8
 """Of a square: number n turns by n % 4 quarter turns, after a mirror left to right where n is 4 or more."""
@@ -44,44 +46,44 @@ class _Box:
         return all(h <= c < size - h for c, h, size in zip(centre, self.half, shape, strict=True))
 
 
-def forge(
-    hu: NDArray[np.int16],
-    spacing_mm: tuple[float, float, float],
-    site_ijk: tuple[int, int, int],
-    rng: np.random.Generator,
-    diameter_mm: tuple[float, float] = (20.0, 30.0),
-) -> ForgedVolume:
-    """Cover ``site_ijk`` with a round patch from a random lung place of the scan, in one of the 8 symmetries.
+@dataclass(frozen=True)
+class CopyMove:
+    """Covers a site with a round patch of ``site.diameter_mm`` from a random lung place, in one of the 8 symmetries.
 
-    Raises InputError where the patch would leave the volume or no other place holds as much lung.
+    ``forge`` raises InputError where the patch would leave the volume or no other place holds as much lung.
     """
-    diameter = float(rng.uniform(*diameter_mm))
-    across = round(diameter / 2 / min(spacing_mm[:2]))
-    box = _Box((max(round(diameter / 2 / spacing_mm[2]), 1), across, across))
-    site = site_ijk[::-1]
-    if not box.fits(hu.shape, site):
-        raise InputError(
-            f"the site {site_ijk} is too near the border of the volume for a patch of {diameter:.0f} mm; "
-            "choose a site deeper inside"
+
+    name: str = "copy_move"
+    kinds: tuple[SiteKind, ...] = ("remove",)
+
+    def forge(self, volume: Volume, site: Site, rng: np.random.Generator) -> ForgedVolume:
+        """See ``Forger.forge``."""
+        check_kind(self, site)
+        spacing_mm = volume.spacing_mm
+        across = round(site.diameter_mm / 2 / min(spacing_mm[:2]))
+        box = _Box((max(round(site.diameter_mm / 2 / spacing_mm[2]), 1), across, across))
+        centre = site.voxel[::-1]
+        if not box.fits(volume.shape, centre):
+            raise InputError(
+                f"the site {site.voxel} is too near the border of the volume for a patch of "
+                f"{site.diameter_mm:.0f} mm; choose a site deeper inside"
+            )
+        source = _source(volume.hu, spacing_mm, centre, box, rng)
+        symmetry = int(rng.integers(SYMMETRIES))
+        patch = box.cut(volume.hu, source)
+        patch = np.rot90(patch[:, :, ::-1] if symmetry >= 4 else patch, symmetry % 4, axes=(1, 2))
+        original = box.cut(volume.hu, centre)
+        weight = _weight(box, spacing_mm, site.diameter_mm)
+        result = volume.hu.copy()
+        result[box.at(centre)] = np.rint(_matched(patch, original) * weight + original * (1 - weight)).astype(
+            np.int16
         )
-    source = _source(hu, spacing_mm, site, box, rng)
-    symmetry = int(rng.integers(SYMMETRIES))
-    patch = box.cut(hu, source)
-    patch = np.rot90(patch[:, :, ::-1] if symmetry >= 4 else patch, symmetry % 4, axes=(1, 2))
-    original = box.cut(hu, site)
-    weight = _weight(box, spacing_mm, diameter)
-    result = hu.copy()
-    result[box.at(site)] = np.rint(_matched(patch, original) * weight + original * (1 - weight)).astype(
-        np.int16
-    )
-    record = {
-        "kind": "copy_move",
-        "ijk": [int(n) for n in site_ijk],
-        "source_ijk": [int(n) for n in reversed(source)],
-        "symmetry": symmetry,
-        "diameter_mm": round(diameter, 1),
-    }
-    return ForgedVolume(result, result != hu, record)
+        record = {
+            "forger": self.name,
+            "source_ijk": [int(n) for n in reversed(source)],
+            "symmetry": symmetry,
+        }
+        return forged_volume(volume, result, site, record)
 
 
 def _source(

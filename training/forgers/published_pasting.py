@@ -1,19 +1,18 @@
-"""CT-GAN's published way of pasting a forged cube into a CT, with content that needs no network.
+"""CT-GAN's published way of pasting a forged cube into a CT, whatever painted the cube.
 
 The traces that CT-GAN leaves are made as much by its pasting (resampling, a copied noise block, a blended square
 dome) as by its generator. Here the pasting is as published (Mirsky et al., 2019), in six steps, numbered below:
 1 cut, resample and forge a 32³ cube, 2 resample it back, 3 touch up with the scan's noise, 4 weight, 5 blend,
 6 truncate. The cube comes from a ``Content`` function: in-painted lung for a removal, a drawn nodule for an injection.
 
-Arrays are [k, j, i]; sites are (i, j, k) voxels; spacings are (i, j, k) in mm. The result carries which voxels changed
-and a record that must travel with it: forged data are for training and tests, and are marked as such.
+Arrays are [k, j, i]; spacings are (i, j, k) in mm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +20,13 @@ from scipy import ndimage
 from scipy.stats import norm
 
 from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.volume import Volume
+from training.forgers.forger import ForgedVolume, check_kind, forged_volume
+from training.sites import Site, SiteKind
 
-Kind = Literal["inject", "remove"]
 Floats = NDArray[np.float64]
-# (cube of real HU [32, 32, 32] at 1 mm, kind, random numbers) -> the forged cube in HU, same shape
-Content = Callable[[Floats, Kind, np.random.Generator], Floats]
+Content = Callable[[Floats, SiteKind, np.random.Generator], Floats]
+"""(cube of real HU [32, 32, 32] at 1 mm, "inject" or "remove", random numbers) -> the forged cube in HU, same shape"""
 
 CUBE = 32  # side in mm, and in voxels at 1 mm
 _CLEARED = slice(6, 26)  # the 20³ that the published program hides from its generator
@@ -39,51 +40,42 @@ _STEP_AT, _STEP_HU = (-1000.0, -812.0, -300.0, 200.0), (6.0, 6.0, 75.0, 75.0)
 
 
 @dataclass(frozen=True)
-class ForgedVolume:
-    """A forged CT: ``hu`` int16 and ``changed_mask`` bool, both [k, j, i]; ``metadata``: the site, JSON-ready."""
+class PublishedPasting:
+    """Injects a false nodule, or removes what is there, by CT-GAN's published pasting.
 
-    hu: NDArray[np.int16]
-    changed_mask: NDArray[np.bool_]
-    metadata: dict[str, Any]
-
-
-def forge(
-    hu: NDArray[np.int16],
-    spacing_mm: tuple[float, float, float],
-    site_ijk: tuple[int, int, int],
-    kind: Kind,
-    rng: np.random.Generator,
-    content: Content | None = None,
-    touch_up: bool = True,
-) -> ForgedVolume:
-    """Inject a false nodule at ``site_ijk``, or remove what is there, by CT-GAN's published pasting.
-
-    A block that reaches beyond the first or last slice is clipped there. Raises InputError where the published program
-    could not work: a site whose 32 mm cube leaves the volume or whose block leaves the image, or a spacing at which the
-    cube does not resample to 32 voxels and back (3.0 mm is one).
+    A block that reaches beyond the first or last slice is clipped there. ``forge`` raises InputError where the
+    published program could not work: a site whose 32 mm cube leaves the volume or whose block leaves the image, or a
+    spacing at which the cube does not resample to 32 voxels and back (3.0 mm is one).
     """
-    sides = _cube_sides(spacing_mm)
-    side = int(1.3 * max(sides))
-    _check_site(hu.shape, site_ijk, sides, side, kind)
-    centre = (site_ijk[2], site_ijk[1], site_ijk[0])
-    original = _cut(hu, centre, (side,) * 3)
-    cube = _forged_cube(_cut(hu, centre, sides), spacing_mm, kind, rng, content or default_content)
-    block = original.copy()
-    start = [side // 2 - n // 2 for n in sides]
-    block[tuple(slice(a, a + n) for a, n in zip(start, sides, strict=True))] = cube
-    noise = _touch_up_noise(hu, side) if touch_up else np.zeros_like(block)
-    result = hu.copy()
-    _put(result, centre, _blend(block, noise, original, kind))
-    record = {
-        "kind": kind,
-        "ijk": [int(n) for n in site_ijk],
-        "pasting": "CT-GAN as published",
-        "content": "procedural" if content is None else getattr(content, "__name__", "given"),
-        "cube_voxels_kji": list(sides),
-        "block_voxels": side,
-        "touch_up": touch_up,
-    }
-    return ForgedVolume(result, result != hu, record)
+
+    content: Content
+    touch_up: bool = True
+    name: str = "published_pasting"
+    kinds: tuple[SiteKind, ...] = ("inject", "remove")
+
+    def forge(self, volume: Volume, site: Site, rng: np.random.Generator) -> ForgedVolume:
+        """See ``Forger.forge``."""
+        check_kind(self, site)
+        sides = _cube_sides(volume.spacing_mm)
+        side = int(1.3 * max(sides))
+        _check_site(volume.shape, site, sides, side)
+        i, j, k = site.voxel
+        centre = (k, j, i)
+        original = _cut(volume.hu, centre, (side,) * 3)
+        cube = _forged_cube(_cut(volume.hu, centre, sides), volume.spacing_mm, site.kind, rng, self.content)
+        block = original.copy()
+        start = [side // 2 - n // 2 for n in sides]
+        block[tuple(slice(a, a + n) for a, n in zip(start, sides, strict=True))] = cube
+        noise = _touch_up_noise(volume.hu, side) if self.touch_up else np.zeros_like(block)
+        result = volume.hu.copy()
+        _put(result, centre, _blend(block, noise, original, site.kind))
+        record = {
+            "forger": self.name,
+            "cube_voxels_kji": list(sides),
+            "block_voxels": side,
+            "touch_up": self.touch_up,
+        }
+        return forged_volume(volume, result, site, record)
 
 
 # ----------------------------------------------------------------------------------------------------------- geometry
@@ -103,18 +95,10 @@ def _cube_sides(spacing_mm: tuple[float, float, float]) -> tuple[int, int, int]:
     return sides[0], sides[1], sides[2]
 
 
-def _check_site(
-    shape: tuple[int, ...], site_ijk: tuple[int, int, int], sides: tuple[int, int, int], side: int, kind: Kind
-) -> None:
-    """InputError when the volume is not one, or the site is not far enough inside it."""
-    if len(shape) != 3:
-        raise InputError(
-            f"a forgery needs a volume [k, j, i], not an array of {len(shape)} axes; give whole slices"
-        )
-    if kind not in _SIGMAS:
-        raise InputError(f"the kind of forgery {kind!r} is not known; choose 'inject' or 'remove'")
+def _check_site(shape: tuple[int, int, int], site: Site, sides: tuple[int, int, int], side: int) -> None:
+    """InputError when the site is not far enough inside the volume."""
     need = {"i": side, "j": side, "k": sides[0]}  # along k only the cube must fit: the block is clipped
-    for name, at, size in zip("ijk", site_ijk, reversed(shape), strict=True):
+    for name, at, size in zip("ijk", site.voxel, reversed(shape), strict=True):
         low = at - need[name] // 2
         if low < 0 or low + need[name] > size:
             raise InputError(
@@ -157,7 +141,7 @@ def _put(hu: NDArray[np.int16], centre: tuple[int, ...], box: Floats) -> None:
 def _forged_cube(
     cut: Floats,
     spacing_mm: tuple[float, float, float],
-    kind: Kind,
+    kind: SiteKind,
     rng: np.random.Generator,
     content: Content,
 ) -> Floats:
@@ -190,7 +174,7 @@ def _weight(side: int, sigmas: float) -> Floats:
     return np.asarray((dome - dome.min()) / (dome.max() - dome.min()))
 
 
-def _blend(block: Floats, noise: Floats, original: Floats, kind: Kind) -> Floats:
+def _blend(block: Floats, noise: Floats, original: Floats, kind: SiteKind) -> Floats:
     """Steps 4 and 5: touch up the block and fade it into the original."""
     weight = _weight(block.shape[1], _SIGMAS[kind])[None]
     touched = block + noise
@@ -203,7 +187,7 @@ def _blend(block: Floats, noise: Floats, original: Floats, kind: Kind) -> Floats
 # ------------------------------------------------------------------------------------------------------------ content
 
 
-def default_content(cube: Floats, kind: Kind, rng: np.random.Generator) -> Floats:
+def procedural_content(cube: Floats, kind: SiteKind, rng: np.random.Generator) -> Floats:
     """The forged 32³ in HU: real surroundings seen through a generator's loss of detail, a new centre, its texture."""
     base = _inpainted(cube) if kind == "remove" else np.minimum(cube, _inpainted(cube) + 250)
     smooth = ndimage.gaussian_filter(base, 0.7)
