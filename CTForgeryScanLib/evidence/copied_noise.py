@@ -219,7 +219,9 @@ class _Search:
         overlap = torch.fft.rfftn(self._cells(column), s=self._coarse).conj().mul_(self._energy)
         energy = torch.fft.irfftn(overlap, s=self._coarse).div_(_COARSE**3).clamp_(min=_LEAST_ENERGY)
         product = torch.fft.rfftn(column, s=self.lengths).conj_physical_().mul_(self._spectrum)
+        del column
         scores = torch.fft.irfftn(product, s=self.lengths)
+        del product
         cells = scores.view(*(n for c in self._coarse for n in (c, _COARSE)))
         cells.mul_(energy.rsqrt_()[:, None, :, None, :, None])
         places = (scores > _PEAK).nonzero()
@@ -230,8 +232,8 @@ class _Search:
     def _cells(self, volume: Tensor) -> Tensor:
         """Energy of the noise in cells of 4x4x4 voxels."""
         padded = torch.zeros(self.lengths, device=volume.device)
-        padded[: volume.shape[0], : volume.shape[1], : volume.shape[2]] = volume.square()
-        return padded.view(*(n for c in self._coarse for n in (c, _COARSE))).sum(dim=(1, 3, 5))
+        padded[: volume.shape[0], : volume.shape[1], : volume.shape[2]] = volume
+        return padded.square_().view(*(n for c in self._coarse for n in (c, _COARSE))).sum(dim=(1, 3, 5))
 
     def _peaks(self, places: NDArray[np.int64]) -> list[Kji]:
         """The highest of neighbouring places, given highest first, without those too near to no shift at all."""

@@ -42,6 +42,7 @@ _LEAST_ENERGY = 400.0  # patches of less than some two hundred voxels of even lu
 _BESIDE = 8  # pixels about the patch itself, in any slice, that are no copy: rings and anatomy run on along k
 _AROUND = (2, 4)  # pixels beside a match where a copy must not agree
 _FEWEST_VOXELS = 300
+_AT_ONCE = 8  # slices that are correlated together
 
 
 @dataclass(frozen=True)
@@ -98,22 +99,31 @@ def patch_half(volume: Volume) -> int:
 
 
 class MatchSearch:
-    """Correlates patches of a noise volume with all of it."""
+    """Correlates patches of a noise volume with all of it, a few slices at a time, which stay in the cache."""
 
     def __init__(self, noise: LungNoise, half: int, device: torch.device) -> None:
         self.half = half
         self._noise = noise
         self._device = device
-        self._size = [fft.next_fast_len(n + 2 * half, real=True) for n in noise.white.shape[1:]]
-        white = torch.from_numpy(noise.white).to(device)
-        self._spectra = torch.fft.rfft2(white, s=self._size)
-        side = 2 * half + 1
+        # Circular: a patch that reaches beyond one border reaches into the zeros behind the other.
+        self._size = [fft.next_fast_len(n + half, real=True) for n in noise.white.shape[1:]]
+        energies, spectra = [], []
+        for white in torch.from_numpy(noise.white).split(_AT_ONCE):
+            there = white.to(device)
+            spectra.append(torch.fft.rfft2(there, s=self._size))
+            energies.append(self._energy_of_patches(there))
+        self._spectra, energy = torch.cat(spectra), torch.cat(energies)
+        self._energy = energy.clone()
+        for dk in range(1, _HALF_SLICES + 1):
+            self._energy[dk:] += energy[:-dk]
+            self._energy[:-dk] += energy[dk:]
+
+    def _energy_of_patches(self, white: Tensor) -> Tensor:
+        side = 2 * self.half + 1
         energy = white.square()[:, None]
-        for kernel, padding in (((side, 1), (half, 0)), ((1, side), (0, half))):
+        for kernel, padding in (((side, 1), (self.half, 0)), ((1, side), (0, self.half))):
             energy = torch.nn.functional.avg_pool2d(energy, kernel, 1, padding)
-        # The patch's slices above and below reach beyond the volume at its ends.
-        moved = [_moved(energy[:, 0], dk) for dk in range(-_HALF_SLICES, _HALF_SLICES + 1)]
-        self._energy = torch.stack(moved).sum(dim=0)
+        return energy[:, 0]
 
     def voxels(self, place: Kji) -> int:
         """Voxels of even lung in the patch about a place [k, j, i] of the volume."""
@@ -122,8 +132,35 @@ class MatchSearch:
     def best(self, place: Kji) -> Match | None:
         """The best match of the patch about a place [k, j, i] of the volume, over all places and symmetries."""
         patch = self._patch(place)
-        found = [self._in_symmetry(patch, place, n) for n in range(_SYMMETRIES)]
-        return max((m for m in found if m is not None), key=lambda m: m.score, default=None)
+        templates = [self._template(patch, symmetry) for symmetry in range(_SYMMETRIES)]
+        area_density = (2 * self.half + 1) ** 2 * float(np.square(patch).mean())
+        _, j, i = (int(n) for n in np.subtract(place, self._noise.first_kji))
+        own = [slice(max(at - _BESIDE, 0), max(at + _BESIDE + 1, 0)) for at in (j, i)]
+        highest: list[tuple[float, Kji, Floats]] = [
+            (0.0, (0, 0, 0), np.zeros((1, 1), np.float32))
+        ] * _SYMMETRIES
+        for first in range(0, len(self._energy), _AT_ONCE):
+            weight = (
+                (self._energy[first : first + _AT_ONCE] * area_density).clamp_(min=_LEAST_ENERGY).rsqrt_()
+            )
+            weight[:, own[0], own[1]] = 0
+            for symmetry, template in enumerate(templates):
+                scores = self._correlated(template, first, len(weight)).mul_(weight)
+                flat = int(scores.argmax())
+                k, r, c = (int(n) for n in np.unravel_index(flat, tuple(scores.shape)))
+                peak = float(scores[k, r, c])
+                if peak > highest[symmetry][0]:
+                    highest[symmetry] = (peak, (first + k, r, c), scores[k].cpu().numpy().copy())
+        matches = [
+            Match(peak - _around(plane, at[1], at[2]), place, self._in_volume(at), symmetry)
+            for symmetry, (peak, at, plane) in enumerate(highest)
+            if peak > 0
+        ]
+        return max(matches, key=lambda match: match.score, default=None)
+
+    def _in_volume(self, at: Kji) -> Kji:
+        k, j, i = (int(n) for n in np.add(at, self._noise.first_kji))
+        return k, j, i
 
     def _patch(self, place: Kji) -> Floats:
         """The noise about a place, [slices, side, side], 0 beyond the box."""
@@ -138,48 +175,25 @@ class MatchSearch:
         patch[inner] = self._noise.white[outer]
         return patch
 
-    def _in_symmetry(self, patch: Floats, place: Kji, symmetry: int) -> Match | None:
+    def _template(self, patch: Floats, symmetry: int) -> Tensor:
+        """Conjugate spectrum of the patch as its source would be, with its middle at the origin."""
         # The inverse of the turn that made the candidate from its source.
         turned = np.rot90(patch, -(symmetry % 4), axes=(1, 2))
         turned = np.ascontiguousarray(turned[:, :, ::-1] if symmetry >= 4 else turned)
-        template = torch.fft.rfft2(torch.from_numpy(turned).to(self._device), s=self._size).conj()
-        product = torch.zeros_like(self._spectra)
+        padded = torch.zeros((len(turned), *self._size), device=self._device)
+        padded[:, : turned.shape[1], : turned.shape[2]] = torch.from_numpy(turned).to(self._device)
+        return torch.fft.rfft2(padded.roll((-self.half, -self.half), dims=(1, 2))).conj_physical_()
+
+    def _correlated(self, template: Tensor, first: int, count: int) -> Tensor:
+        """The correlation [k, j, i] of a patch with the slices ``first`` … about each of its places."""
+        product = torch.zeros_like(self._spectra[first : first + count])
         for n, dk in enumerate(range(-_HALF_SLICES, _HALF_SLICES + 1)):
-            into, out_of = _overlap(len(product), dk)
-            product[into].addcmul_(self._spectra[out_of], template[n])
-        scores = torch.fft.irfft2(product, s=self._size)
-        # Entry (r, c) is the patch with its first row at r; its middle is what counts.
-        scores = torch.roll(scores, (self.half, self.half), dims=(1, 2))
-        scores = scores[:, : self._noise.white.shape[1], : self._noise.white.shape[2]]
-        density = float(np.square(patch).mean())
-        area = (2 * self.half + 1) ** 2
-        scores = scores / (self._energy * area * density).clamp(min=_LEAST_ENERGY).sqrt()
-        _, j, i = (int(n) for n in np.subtract(place, self._noise.first_kji))
-        scores[
-            :, max(j - _BESIDE, 0) : max(j + _BESIDE + 1, 0), max(i - _BESIDE, 0) : max(i + _BESIDE + 1, 0)
-        ] = 0
-        flat = int(scores.argmax())
-        at = tuple(int(n) for n in np.unravel_index(flat, tuple(scores.shape)))
-        peak = float(scores[at])
-        if peak <= 0:
-            return None
-        source = np.add(at, self._noise.first_kji)
-        score = peak - _around(scores[at[0]].cpu().numpy(), at[1], at[2])
-        return Match(score, place, (int(source[0]), int(source[1]), int(source[2])), symmetry)
-
-
-def _overlap(length: int, by: int) -> tuple[slice, slice]:
-    """Slices k and k + by that both lie in a volume."""
-    first, stop = max(0, -by), min(length, length - by)
-    return slice(first, max(stop, first)), slice(first + by, max(stop, first) + by)
-
-
-def _moved(volume: Tensor, by: int) -> Tensor:
-    """Slice k + by at k, 0 where there is none."""
-    moved = torch.zeros_like(volume)
-    into, out_of = _overlap(len(volume), by)
-    moved[into] = volume[out_of]
-    return moved
+            # The patch's slices above and below reach beyond the volume at its ends.
+            low, high = max(first, -dk), min(first + count, len(self._spectra) - dk)
+            if low < high:
+                product[low - first : high - first].addcmul_(self._spectra[low + dk : high + dk], template[n])
+        _, rows, columns = self._noise.white.shape
+        return torch.fft.irfft2(product, s=self._size)[:, :rows, :columns]
 
 
 def _around(plane: Floats, row: int, column: int) -> float:

@@ -34,6 +34,7 @@ _CLIP = 3.0
 
 _SPREAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 _REST = 5  # side in pixels of the mean that is taken away as anatomy
+_REACH = 8  # pixels about a pixel that say whether it is flat lung, and some
 _BLOCK = 4  # pixels by which the body is known
 _ROWS_WITH_LUNG = 0.01  # share of the fullest row's (column's) flat lung with which the bounding box ends
 
@@ -105,17 +106,22 @@ def lung_noise(volume: Volume, step: Step) -> LungNoise | None:
 
 def _flat_lung(plane: NDArray[np.int16]) -> tuple[Mask, int, int]:
     """Flat lung of a slice [j, i], its lung voxels in number, and how many of them are at or below -1000 HU."""
-    values = np.clip(plane, -1024, _TISSUE_HU).astype(np.float32)
+    flat, body = np.zeros(plane.shape, bool), body_of(plane)
+    if not body.any():
+        return flat, 0, 0
+    # Only the body and what the filters reach about it.
+    rows, columns = (
+        slice(max(int(at[0]) - _REACH, 0), int(at[-1]) + 1 + _REACH)
+        for at in (np.flatnonzero(body.any(axis=axis)) for axis in (1, 0))
+    )
+    values = np.clip(plane[rows, columns], -1024, _TISSUE_HU).astype(np.float32)
     mean = ndimage.uniform_filter(values, 7)
     down, across = np.gradient(ndimage.uniform_filter(mean, 3))
     lung = (mean > _LUNG_HU[0]) & (mean < _LUNG_HU[1]) & (np.hypot(down, across) < _STEEPEST_HU)
-    lung &= body_of(plane)
+    lung &= body[rows, columns]
     clipped = values <= _AIR_HU
-    return (
-        lung & ~clipped & (values < _TISSUE_HU),
-        int(np.count_nonzero(lung)),
-        int(np.count_nonzero(lung & clipped)),
-    )
+    flat[rows, columns] = lung & ~clipped & (values < _TISSUE_HU)
+    return flat, int(np.count_nonzero(lung)), int(np.count_nonzero(lung & clipped))
 
 
 def body_of(plane: NDArray[np.int16]) -> Mask:
