@@ -75,22 +75,22 @@ def copy_move(
     step: Step,
 ) -> list[Finding]:
     """Every candidate whose noise is a copy; or one answer that there is none. ``noise`` is the volume's."""
-    search = MatchSearch(noise, patch_half(volume), device)
-    matches: list[Match] = []
-    judged = 0
-    for n, place in enumerate(places):
-        step(n / len(places))
-        if search.voxels(place) >= _FEWEST_VOXELS:
-            judged += 1
-            matches += [m for m in [search.best(place)] if m is not None and m.score >= threshold.threshold]
-    step(1.0)
+    half = patch_half(volume)
+    judged = [place for place in places if np.count_nonzero(_patch(noise, place, half)) >= _FEWEST_VOXELS]
     if not judged:
+        step(1.0)
         text = "Copied places were not looked for: no place that the heatmap points at lies in even lung."
         return [Finding(not_applicable(TEST, text))]
+    search = MatchSearch(noise, half, device)
+    matches: list[Match] = []
+    for n, place in enumerate(judged):
+        step(n / len(judged))
+        matches += [m for m in [search.best(place)] if m is not None and m.score >= threshold.threshold]
+    step(1.0)
     if not matches:
-        text = f"At the {judged} most conspicuous places the noise is found nowhere else in the scan."
+        text = f"At the {len(judged)} most conspicuous places the noise is found nowhere else in the scan."
         return [Finding(nothing_found(TEST, text, threshold=threshold.threshold))]
-    return [_finding(volume, noise, threshold, match, search.half) for match in matches]
+    return [_finding(volume, noise, threshold, match, half) for match in matches]
 
 
 def patch_half(volume: Volume) -> int:
@@ -125,13 +125,9 @@ class MatchSearch:
             energy = torch.nn.functional.avg_pool2d(energy, kernel, 1, padding)
         return energy[:, 0]
 
-    def voxels(self, place: Kji) -> int:
-        """Voxels of even lung in the patch about a place [k, j, i] of the volume."""
-        return int(np.count_nonzero(self._patch(place)))
-
     def best(self, place: Kji) -> Match | None:
         """The best match of the patch about a place [k, j, i] of the volume, over all places and symmetries."""
-        patch = self._patch(place)
+        patch = _patch(self._noise, place, self.half)
         templates = [self._template(patch, symmetry) for symmetry in range(_SYMMETRIES)]
         area_density = (2 * self.half + 1) ** 2 * float(np.square(patch).mean())
         _, j, i = (int(n) for n in np.subtract(place, self._noise.first_kji))
@@ -162,19 +158,6 @@ class MatchSearch:
         k, j, i = (int(n) for n in np.add(at, self._noise.first_kji))
         return k, j, i
 
-    def _patch(self, place: Kji) -> Floats:
-        """The noise about a place, [slices, side, side], 0 beyond the box."""
-        side = 2 * self.half + 1
-        patch = np.zeros((2 * _HALF_SLICES + 1, side, side), np.float32)
-        centre = np.subtract(place, self._noise.first_kji)
-        low = centre - (_HALF_SLICES, self.half, self.half)
-        size = np.array(self._noise.white.shape)
-        first, stop = np.clip(low, 0, size), np.clip(low + patch.shape, 0, size)
-        outer = tuple(slice(a, b) for a, b in zip(first, stop, strict=True))
-        inner = tuple(slice(a, b) for a, b in zip(first - low, stop - low, strict=True))
-        patch[inner] = self._noise.white[outer]
-        return patch
-
     def _template(self, patch: Floats, symmetry: int) -> Tensor:
         """Conjugate spectrum of the patch as its source would be, with its middle at the origin."""
         # The inverse of the turn that made the candidate from its source.
@@ -194,6 +177,16 @@ class MatchSearch:
                 product[low - first : high - first].addcmul_(self._spectra[low + dk : high + dk], template[n])
         _, rows, columns = self._noise.white.shape
         return torch.fft.irfft2(product, s=self._size)[:, :rows, :columns]
+
+
+def _patch(noise: LungNoise, place: Kji, half: int) -> Floats:
+    """The noise about a place [k, j, i] of the volume, [slices, side, side], 0 beyond the box."""
+    column = noise.about(*place[1:], 2 * half + 1)
+    patch = np.zeros((2 * _HALF_SLICES + 1, *column.shape[1:]), np.float32)
+    first = place[0] - _HALF_SLICES
+    low, high = max(first, 0), min(first + len(patch), len(column))
+    patch[low - first : high - first] = column[low:high]
+    return patch
 
 
 def _around(plane: Floats, row: int, column: int) -> float:
