@@ -103,7 +103,7 @@ def noise_level(at: Surroundings) -> float:
 
 
 def spike(at: Surroundings) -> float:
-    """Voxels of the cube at exactly -1000 HU against those at -1001 and -999, as a logarithm, less the same about it."""
+    """Voxels of the cube at -1000 HU against those at -1001 and -999, as a logarithm, less the same about it."""
     inside, outside = at.hu[at.cube], at.hu[~at.block]
     return _spike(inside) - _spike(outside)
 
