@@ -43,7 +43,7 @@ SERIES = (
 """Series of at least 40 slices whose spacing CT-GAN can forge."""
 _KINDS: tuple[SiteKind, ...] = ("inject", "remove", "inject", "remove")
 _FORGER = PublishedPasting(procedural_content)
-_FROM_THE_ENDS = 12
+FROM_THE_ENDS = 12
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,12 @@ def scan_forged(
     ``untouched`` is the heatmap before; only the slices that the forgery changed are swept again.
     """
     rng = np.random.default_rng(seed)
-    place = partial(random_lung_place, volume, rng, off_the_ends=_FROM_THE_ENDS, inside=True)
-    forged = forged_at_random(volume, _FORGER, kind, rng, place)
+    place = partial(random_lung_place, volume, rng, off_the_ends=FROM_THE_ENDS, inside=True)
+    forged, site = forged_at_random(volume, _FORGER, kind, rng, place)
     p = untouched.copy()
     changed = np.flatnonzero(forged.changed_mask.any(axis=(1, 2)))
     p[changed] = np.stack(list(sweeper.sweep(forged.hu[changed])))
-    i, j, k = forged.metadata["ijk"]
-    return (i, j, k), p
+    return site.voxel, p
 
 
 def judge(

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from CTForgeryScanLib.evidence import copied_noise, copy_move
-from CTForgeryScanLib.evidence.copied_noise import block_side, find_copies, published_columns
+from CTForgeryScanLib.evidence.copied_noise import find_copies
 from CTForgeryScanLib.evidence.noise import LungNoise, lung_noise
+from CTForgeryScanLib.evidence.published_block import block_side, published_columns
 from CTForgeryScanLib.evidence.thresholds import thresholds_file
 from CTForgeryScanLib.volume import Volume, load_volume
 

@@ -108,7 +108,7 @@ def _forge_one(
             f"'{volume.source}' has no lung away from its other sites; ask for fewer sites a volume"
         )
 
-    return forged_at_random(volume, forger, kind, rng, place, DRAWN_MM)
+    return forged_at_random(volume, forger, kind, rng, place, DRAWN_MM)[0]
 
 
 def run(jobs: Sequence[Job], forger: Forger, out: Path) -> list[str]:

@@ -44,8 +44,8 @@ def forged_at_random(
     place: Callable[[], Ijk],
     diameter_mm: tuple[float, float] | None = None,
     tries: int = 60,
-) -> ForgedVolume:
-    """The volume forged at the first of the places that the forger takes, with a diameter from the range.
+) -> tuple[ForgedVolume, Site]:
+    """The volume forged at the first of the places that the forger takes, with a diameter from the range; and the site.
 
     Raises InputError with the forger's last reason where it takes none.
     """
@@ -54,7 +54,7 @@ def forged_at_random(
         at = place()
         site = Site(volume.source, at, rng.uniform(*diameter_mm) if diameter_mm else 0.0, kind)
         try:
-            return forger.forge(volume, site, rng)
+            return forger.forge(volume, site, rng), site
         except InputError as error:
             # Most often too near the border for the forger: another place.
             reason = error

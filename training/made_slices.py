@@ -55,10 +55,10 @@ def _site(members: list[Slice], forger: Forger, kind: SiteKind, rng: np.random.G
         of.series,
     )
     try:
-        forged = forged_at_random(volume, forger, kind, rng, partial(random_lung_place, volume, rng))
+        forged, site = forged_at_random(volume, forger, kind, rng, partial(random_lung_place, volume, rng))
     except InputError:
         return []
-    x, y, k = forged.metadata["ijk"]
+    x, y, k = site.voxel
     reach = int(REACH_MM / of.between_mm)
     near = np.arange(max(k - reach, 0), min(k + reach + 1, len(members)))
     return [

@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 
 from CTForgeryScanLib.evidence import copied_noise, copy_move
-from CTForgeryScanLib.evidence.copied_noise import Kji
 from CTForgeryScanLib.evidence.finding import Finding, Step, not_applicable, part_of
 from CTForgeryScanLib.evidence.header import header_hints
 from CTForgeryScanLib.evidence.noise import LungNoise, lung_noise
+from CTForgeryScanLib.evidence.published_block import Kji
 from CTForgeryScanLib.evidence.thresholds import load_threshold
 from CTForgeryScanLib.heatmap import is_out_of_memory
 from CTForgeryScanLib.volume import Volume

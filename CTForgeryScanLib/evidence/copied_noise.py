@@ -7,8 +7,8 @@ rather than by its injections, which fade the block out.
 
 Of the block's place only row and column are sure: slices may have been cut off since, and the series may have been
 flipped. So the whole column of lung at that row and column (in all four in-plane flips) is correlated with the lung
-of the scan, by FFT. A peak says which shift takes the block to a site, whatever the block's slices; along that shift
-the run of slices that agree is then found, which says where block and site are.
+of the scan, by FFT. A peak says which shift takes the block to a site, whatever the block's slices; along which slices
+it was pasted is then told by ``published_block.py``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,25 +23,27 @@ from numpy.typing import NDArray
 from scipy import fft
 from torch import Tensor
 
+from CTForgeryScanLib.evidence.exhibit import exhibit
 from CTForgeryScanLib.evidence.finding import (
     Evidence,
-    Exhibit,
     Finding,
     Place,
     Step,
     not_applicable,
     nothing_found,
 )
-from CTForgeryScanLib.evidence.noise import Floats, LungNoise
+from CTForgeryScanLib.evidence.noise import Floats, LungNoise, about
+from CTForgeryScanLib.evidence.published_block import (
+    Kji,
+    block_side,
+    cube_sides,
+    published_columns,
+    source_slice,
+)
 from CTForgeryScanLib.evidence.thresholds import Threshold
 from CTForgeryScanLib.volume import Volume
 
 TEST = "copied_noise"
-Kji = tuple[int, int, int]
-Number = TypeVar("Number", bound=np.generic)
-
-ROW, COLUMN = 0.43, 0.27
-"""Where the published touch-up takes its block, as a share of rows and columns; along k at half the slices."""
 
 NEAR_KJI = (3, 6, 6)
 """Shifts up to these are no copy: noise resembles itself there, for slices overlap and anatomy runs on. Along k alone
@@ -52,7 +53,6 @@ _COPIED_HU = -800
 """Brighter voxels of the block are replaced by the mean of the rest before its noise is added to a site."""
 
 _FEWEST_VOXELS = 3000  # of even lung in the block: fewer do not stand out
-_CUBE_MM = 32
 _COARSE = 4  # the overlap's energy varies slowly, so it is correlated on cells of 4x4x4
 _PEAK = 4.3  # standard deviations from which a shift of the whole column is looked at more closely
 _PLACES = 20000  # highest shifts of a column, neighbours among them
@@ -60,7 +60,6 @@ _PEAKS = 60  # as many of them for each column
 _AROUND = 4  # pixels beside a shift where a copy must not agree
 _APART = 2  # voxels within which peaks are one
 _LEAST_ENERGY = 2000.0  # overlaps of less than about a thousand voxels count as if they had this
-_SURE = 6.0  # log-likelihood by which other slices must be better than the published ones to be believed
 _SAME = 3  # voxels within which two shifts are one
 
 
@@ -140,62 +139,9 @@ def _finding(volume: Volume, noise: LungNoise, threshold: Threshold, copy: Copy)
     ]
     extent = (ranges[0], ranges[1], ranges[2])
     certainty = 1 - threshold.probability_untouched(copy.score)
-    return Finding(evidence, Place(extent, certainty, exhibit(volume, noise, copy)))
-
-
-def exhibit(volume: Volume, noise: LungNoise, copy: Copy) -> Exhibit:
-    """Site and source side by side, in the slice in which most of both is even lung."""
-    half = copy.side // 2
-    lowest = max(-half, -copy.site_kji[0], -copy.source_kji[0])
-    highest = min(half, *(volume.shape[0] - 1 - at[0] for at in (copy.site_kji, copy.source_kji)))
-    both = [
-        int(
-            np.count_nonzero(
-                (_noise_about(noise, copy.site_kji, n, half) != 0)
-                & (_noise_about(noise, copy.source_kji, n, half) != 0)
-            )
-        )
-        for n in range(lowest, highest + 1)
-    ]
-    n = lowest + int(np.argmax(both))
-    (ks, js, is_), (kb, jb, ib) = copy.site_kji, copy.source_kji
-    return Exhibit(
-        (is_, js, ks + n),
-        (ib, jb, kb + n),
-        window(volume.hu[ks + n], js, is_, half, -1000),
-        window(volume.hu[kb + n], jb, ib, half, -1000),
-        _noise_about(noise, copy.site_kji, n, half),
-        _noise_about(noise, copy.source_kji, n, half),
+    return Finding(
+        evidence, Place(extent, certainty, exhibit(volume, noise, copy.site_kji, copy.source_kji, copy.side))
     )
-
-
-def _noise_about(noise: LungNoise, centre: Kji, offset: int, half: int) -> Floats:
-    k, j, i = (at - first for at, first in zip(centre, noise.first_kji, strict=True))
-    return window(noise.white[k + offset], j, i, half, 0)
-
-
-def window(plane: NDArray[Number], row: int, column: int, half: int, beyond: float) -> NDArray[Number]:
-    """The part of a plane [j, i] within ``half`` of a place, ``beyond`` where it leaves the plane."""
-    cut = np.full((2 * half + 1,) * 2, beyond, plane.dtype)
-    (j0, j1), (i0, i1) = (
-        (max(at - half, 0), max(min(at + half + 1, size), 0))
-        for at, size in zip((row, column), plane.shape, strict=True)
-    )
-    if j0 < j1 and i0 < i1:
-        cut[j0 - row + half : j1 - row + half, i0 - column + half : i1 - column + half] = plane[j0:j1, i0:i1]
-    return cut
-
-
-def block_side(spacing_mm: tuple[float, float, float]) -> int:
-    """Side in voxels, the same along every axis, of the block that the touch-up copies (published rule)."""
-    return int(1.3 * max(round(_CUBE_MM / spacing) for spacing in spacing_mm))
-
-
-def published_columns(shape: Kji, side: int) -> list[tuple[int, int]]:
-    """First (row, column) of the touch-up's block in a volume [k, j, i], as it was and flipped in the plane."""
-    rows, columns = shape[1:]
-    j, i = int(ROW * rows) - side // 2, int(COLUMN * columns) - side // 2
-    return [(j, i), (j, columns - i - side), (rows - j - side, i), (rows - j - side, columns - i - side)]
 
 
 def find_copies(
@@ -229,7 +175,7 @@ def find_copies(
             if run is not None and run.scores(side).max() >= at_least:
                 score = _standing_out(noise.white, block, run, side)
                 if score >= at_least:
-                    copies.append(_placed(run, score, noise, volume.shape, side, corner))
+                    copies.append(_placed(run, score, volume, noise, corner))
         step((n + 1) / len(columns))
     return _without_echoes(sorted(copies, key=lambda copy: -copy.score))
 
@@ -273,7 +219,9 @@ class _Search:
         overlap = torch.fft.rfftn(self._cells(column), s=self._coarse).conj().mul_(self._energy)
         energy = torch.fft.irfftn(overlap, s=self._coarse).div_(_COARSE**3).clamp_(min=_LEAST_ENERGY)
         product = torch.fft.rfftn(column, s=self.lengths).conj_physical_().mul_(self._spectrum)
+        del column
         scores = torch.fft.irfftn(product, s=self.lengths)
+        del product
         cells = scores.view(*(n for c in self._coarse for n in (c, _COARSE)))
         cells.mul_(energy.rsqrt_()[:, None, :, None, :, None])
         places = (scores > _PEAK).nonzero()
@@ -284,8 +232,8 @@ class _Search:
     def _cells(self, volume: Tensor) -> Tensor:
         """Energy of the noise in cells of 4x4x4 voxels."""
         padded = torch.zeros(self.lengths, device=volume.device)
-        padded[: volume.shape[0], : volume.shape[1], : volume.shape[2]] = volume.square()
-        return padded.view(*(n for c in self._coarse for n in (c, _COARSE))).sum(dim=(1, 3, 5))
+        padded[: volume.shape[0], : volume.shape[1], : volume.shape[2]] = volume
+        return padded.square_().view(*(n for c in self._coarse for n in (c, _COARSE))).sum(dim=(1, 3, 5))
 
     def _peaks(self, places: NDArray[np.int64]) -> list[Kji]:
         """The highest of neighbouring places, given highest first, without those too near to no shift at all."""
@@ -360,30 +308,15 @@ def _standing_out(white: Floats, block: _Block, run: _Run, side: int) -> float:
     return float(scores[at] - max(beside.max() / np.sqrt(energy), 0.0))
 
 
-def _placed(
-    run: _Run, score: float, noise: LungNoise, shape: Kji, side: int, corner: tuple[int, int]
-) -> Copy:
-    """Block and site in the volume. The published slices are believed unless others fit clearly better."""
-    scores = run.scores(side)
-    at = int(np.argmax(scores))
-    inside = slice(max(at - side + 1, 0), at + 1)
-    # Half the agreement of the best run: the forged cube agrees more than the rest of the block does.
-    mean = 0.5 * run.total[inside].sum() / max(run.energy[inside].sum(), 1e-9)
-    likelihood = np.convolve(mean * run.total - mean**2 / 2 * run.energy, np.ones(side))
-    before = (
-        run.spans[0].start - side + 1 + noise.first_kji[0]
-    )  # the first slice of the first run, in the volume
-    published = shape[0] // 2 - side // 2
-    # As cut, or from a series that was turned upside down since.
-    for start in (published, shape[0] - published - side):
-        at = start - before
-        if 0 <= at < len(likelihood) and likelihood[at] > likelihood.max() - _SURE:
-            break
-    else:
-        at = int(np.median(np.flatnonzero(likelihood > likelihood.max() - 0.5)))
-    source = (before + at + side // 2, corner[0] + side // 2, corner[1] + side // 2)
-    k, j, i = (a + b for a, b in zip(source, run.shift, strict=True))
-    return Copy(score, (k, j, i), source, side)
+def _placed(run: _Run, score: float, volume: Volume, noise: LungNoise, corner: tuple[int, int]) -> Copy:
+    """Block and site in the volume."""
+    side = block_side(volume.spacing_mm)
+    move = run.shift
+    j, i = corner[0] + side // 2, corner[1] + side // 2
+    source = noise.about(j, i, side) * (about(volume.hu, j, i, side, 0) <= _COPIED_HU)
+    site = noise.about(j + move[1], i + move[2], side)
+    k = source_slice(source, site, move[0], cube_sides(volume.spacing_mm))
+    return Copy(score, (k + move[0], j + move[1], i + move[2]), (k, j, i), side)
 
 
 def _without_echoes(copies: list[Copy]) -> list[Copy]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 from torch import Tensor
 
-from CTForgeryScanLib.evidence.copied_noise import Copy, Kji, exhibit
+from CTForgeryScanLib.evidence.exhibit import exhibit
 from CTForgeryScanLib.evidence.finding import (
     Evidence,
     Finding,
@@ -25,6 +25,7 @@ from CTForgeryScanLib.evidence.finding import (
     nothing_found,
 )
 from CTForgeryScanLib.evidence.noise import Floats, LungNoise
+from CTForgeryScanLib.evidence.published_block import Kji
 from CTForgeryScanLib.evidence.thresholds import Threshold
 from CTForgeryScanLib.heatmap import Heatmap
 from CTForgeryScanLib.volume import Volume
@@ -41,6 +42,7 @@ _LEAST_ENERGY = 400.0  # patches of less than some two hundred voxels of even lu
 _BESIDE = 8  # pixels about the patch itself, in any slice, that are no copy: rings and anatomy run on along k
 _AROUND = (2, 4)  # pixels beside a match where a copy must not agree
 _FEWEST_VOXELS = 300
+_AT_ONCE = 8  # slices that are correlated together
 
 
 @dataclass(frozen=True)
@@ -73,22 +75,22 @@ def copy_move(
     step: Step,
 ) -> list[Finding]:
     """Every candidate whose noise is a copy; or one answer that there is none. ``noise`` is the volume's."""
-    search = MatchSearch(noise, patch_half(volume), device)
-    matches: list[Match] = []
-    judged = 0
-    for n, place in enumerate(places):
-        step(n / len(places))
-        if search.voxels(place) >= _FEWEST_VOXELS:
-            judged += 1
-            matches += [m for m in [search.best(place)] if m is not None and m.score >= threshold.threshold]
-    step(1.0)
+    half = patch_half(volume)
+    judged = [place for place in places if np.count_nonzero(_patch(noise, place, half)) >= _FEWEST_VOXELS]
     if not judged:
+        step(1.0)
         text = "Copied places were not looked for: no place that the heatmap points at lies in even lung."
         return [Finding(not_applicable(TEST, text))]
+    search = MatchSearch(noise, half, device)
+    matches: list[Match] = []
+    for n, place in enumerate(judged):
+        step(n / len(judged))
+        matches += [m for m in [search.best(place)] if m is not None and m.score >= threshold.threshold]
+    step(1.0)
     if not matches:
-        text = f"At the {judged} most conspicuous places the noise is found nowhere else in the scan."
+        text = f"At the {len(judged)} most conspicuous places the noise is found nowhere else in the scan."
         return [Finding(nothing_found(TEST, text, threshold=threshold.threshold))]
-    return [_finding(volume, noise, threshold, match, search.half) for match in matches]
+    return [_finding(volume, noise, threshold, match, half) for match in matches]
 
 
 def patch_half(volume: Volume) -> int:
@@ -97,88 +99,94 @@ def patch_half(volume: Volume) -> int:
 
 
 class MatchSearch:
-    """Correlates patches of a noise volume with all of it."""
+    """Correlates patches of a noise volume with all of it, a few slices at a time, which stay in the cache."""
 
     def __init__(self, noise: LungNoise, half: int, device: torch.device) -> None:
         self.half = half
         self._noise = noise
         self._device = device
-        self._size = [fft.next_fast_len(n + 2 * half, real=True) for n in noise.white.shape[1:]]
-        white = torch.from_numpy(noise.white).to(device)
-        self._spectra = torch.fft.rfft2(white, s=self._size)
-        side = 2 * half + 1
-        energy = white.square()[:, None]
-        for kernel, padding in (((side, 1), (half, 0)), ((1, side), (0, half))):
-            energy = torch.nn.functional.avg_pool2d(energy, kernel, 1, padding)
-        # The patch's slices above and below reach beyond the volume at its ends.
-        moved = [_moved(energy[:, 0], dk) for dk in range(-_HALF_SLICES, _HALF_SLICES + 1)]
-        self._energy = torch.stack(moved).sum(dim=0)
+        # Circular: a patch that reaches beyond one border reaches into the zeros behind the other.
+        self._size = [fft.next_fast_len(n + half, real=True) for n in noise.white.shape[1:]]
+        energies, spectra = [], []
+        for white in torch.from_numpy(noise.white).split(_AT_ONCE):
+            there = white.to(device)
+            spectra.append(torch.fft.rfft2(there, s=self._size))
+            energies.append(self._energy_of_patches(there))
+        self._spectra, energy = torch.cat(spectra), torch.cat(energies)
+        self._energy = energy.clone()
+        for dk in range(1, _HALF_SLICES + 1):
+            self._energy[dk:] += energy[:-dk]
+            self._energy[:-dk] += energy[dk:]
 
-    def voxels(self, place: Kji) -> int:
-        """Voxels of even lung in the patch about a place [k, j, i] of the volume."""
-        return int(np.count_nonzero(self._patch(place)))
+    def _energy_of_patches(self, white: Tensor) -> Tensor:
+        side = 2 * self.half + 1
+        energy = white.square()[:, None]
+        for kernel, padding in (((side, 1), (self.half, 0)), ((1, side), (0, self.half))):
+            energy = torch.nn.functional.avg_pool2d(energy, kernel, 1, padding)
+        return energy[:, 0]
 
     def best(self, place: Kji) -> Match | None:
         """The best match of the patch about a place [k, j, i] of the volume, over all places and symmetries."""
-        patch = self._patch(place)
-        found = [self._in_symmetry(patch, place, n) for n in range(_SYMMETRIES)]
-        return max((m for m in found if m is not None), key=lambda m: m.score, default=None)
+        patch = _patch(self._noise, place, self.half)
+        templates = [self._template(patch, symmetry) for symmetry in range(_SYMMETRIES)]
+        area_density = (2 * self.half + 1) ** 2 * float(np.square(patch).mean())
+        _, j, i = (int(n) for n in np.subtract(place, self._noise.first_kji))
+        own = [slice(max(at - _BESIDE, 0), max(at + _BESIDE + 1, 0)) for at in (j, i)]
+        highest: list[tuple[float, Kji, Floats]] = [
+            (0.0, (0, 0, 0), np.zeros((1, 1), np.float32))
+        ] * _SYMMETRIES
+        for first in range(0, len(self._energy), _AT_ONCE):
+            weight = (
+                (self._energy[first : first + _AT_ONCE] * area_density).clamp_(min=_LEAST_ENERGY).rsqrt_()
+            )
+            weight[:, own[0], own[1]] = 0
+            for symmetry, template in enumerate(templates):
+                scores = self._correlated(template, first, len(weight)).mul_(weight)
+                flat = int(scores.argmax())
+                k, r, c = (int(n) for n in np.unravel_index(flat, tuple(scores.shape)))
+                peak = float(scores[k, r, c])
+                if peak > highest[symmetry][0]:
+                    highest[symmetry] = (peak, (first + k, r, c), scores[k].cpu().numpy().copy())
+        matches = [
+            Match(peak - _around(plane, at[1], at[2]), place, self._in_volume(at), symmetry)
+            for symmetry, (peak, at, plane) in enumerate(highest)
+            if peak > 0
+        ]
+        return max(matches, key=lambda match: match.score, default=None)
 
-    def _patch(self, place: Kji) -> Floats:
-        """The noise about a place, [slices, side, side], 0 beyond the box."""
-        side = 2 * self.half + 1
-        patch = np.zeros((2 * _HALF_SLICES + 1, side, side), np.float32)
-        centre = np.subtract(place, self._noise.first_kji)
-        low = centre - (_HALF_SLICES, self.half, self.half)
-        size = np.array(self._noise.white.shape)
-        first, stop = np.clip(low, 0, size), np.clip(low + patch.shape, 0, size)
-        outer = tuple(slice(a, b) for a, b in zip(first, stop, strict=True))
-        inner = tuple(slice(a, b) for a, b in zip(first - low, stop - low, strict=True))
-        patch[inner] = self._noise.white[outer]
-        return patch
+    def _in_volume(self, at: Kji) -> Kji:
+        k, j, i = (int(n) for n in np.add(at, self._noise.first_kji))
+        return k, j, i
 
-    def _in_symmetry(self, patch: Floats, place: Kji, symmetry: int) -> Match | None:
+    def _template(self, patch: Floats, symmetry: int) -> Tensor:
+        """Conjugate spectrum of the patch as its source would be, with its middle at the origin."""
         # The inverse of the turn that made the candidate from its source.
         turned = np.rot90(patch, -(symmetry % 4), axes=(1, 2))
         turned = np.ascontiguousarray(turned[:, :, ::-1] if symmetry >= 4 else turned)
-        template = torch.fft.rfft2(torch.from_numpy(turned).to(self._device), s=self._size).conj()
-        product = torch.zeros_like(self._spectra)
+        padded = torch.zeros((len(turned), *self._size), device=self._device)
+        padded[:, : turned.shape[1], : turned.shape[2]] = torch.from_numpy(turned).to(self._device)
+        return torch.fft.rfft2(padded.roll((-self.half, -self.half), dims=(1, 2))).conj_physical_()
+
+    def _correlated(self, template: Tensor, first: int, count: int) -> Tensor:
+        """The correlation [k, j, i] of a patch with the slices ``first`` … about each of its places."""
+        product = torch.zeros_like(self._spectra[first : first + count])
         for n, dk in enumerate(range(-_HALF_SLICES, _HALF_SLICES + 1)):
-            into, out_of = _overlap(len(product), dk)
-            product[into].addcmul_(self._spectra[out_of], template[n])
-        scores = torch.fft.irfft2(product, s=self._size)
-        # Entry (r, c) is the patch with its first row at r; its middle is what counts.
-        scores = torch.roll(scores, (self.half, self.half), dims=(1, 2))
-        scores = scores[:, : self._noise.white.shape[1], : self._noise.white.shape[2]]
-        density = float(np.square(patch).mean())
-        area = (2 * self.half + 1) ** 2
-        scores = scores / (self._energy * area * density).clamp(min=_LEAST_ENERGY).sqrt()
-        _, j, i = (int(n) for n in np.subtract(place, self._noise.first_kji))
-        scores[
-            :, max(j - _BESIDE, 0) : max(j + _BESIDE + 1, 0), max(i - _BESIDE, 0) : max(i + _BESIDE + 1, 0)
-        ] = 0
-        flat = int(scores.argmax())
-        at = tuple(int(n) for n in np.unravel_index(flat, tuple(scores.shape)))
-        peak = float(scores[at])
-        if peak <= 0:
-            return None
-        source = np.add(at, self._noise.first_kji)
-        score = peak - _around(scores[at[0]].cpu().numpy(), at[1], at[2])
-        return Match(score, place, (int(source[0]), int(source[1]), int(source[2])), symmetry)
+            # The patch's slices above and below reach beyond the volume at its ends.
+            low, high = max(first, -dk), min(first + count, len(self._spectra) - dk)
+            if low < high:
+                product[low - first : high - first].addcmul_(self._spectra[low + dk : high + dk], template[n])
+        _, rows, columns = self._noise.white.shape
+        return torch.fft.irfft2(product, s=self._size)[:, :rows, :columns]
 
 
-def _overlap(length: int, by: int) -> tuple[slice, slice]:
-    """Slices k and k + by that both lie in a volume."""
-    first, stop = max(0, -by), min(length, length - by)
-    return slice(first, max(stop, first)), slice(first + by, max(stop, first) + by)
-
-
-def _moved(volume: Tensor, by: int) -> Tensor:
-    """Slice k + by at k, 0 where there is none."""
-    moved = torch.zeros_like(volume)
-    into, out_of = _overlap(len(volume), by)
-    moved[into] = volume[out_of]
-    return moved
+def _patch(noise: LungNoise, place: Kji, half: int) -> Floats:
+    """The noise about a place [k, j, i] of the volume, [slices, side, side], 0 beyond the box."""
+    column = noise.about(*place[1:], 2 * half + 1)
+    patch = np.zeros((2 * _HALF_SLICES + 1, *column.shape[1:]), np.float32)
+    first = place[0] - _HALF_SLICES
+    low, high = max(first, 0), min(first + len(patch), len(column))
+    patch[low - first : high - first] = column[low:high]
+    return patch
 
 
 def _around(plane: Floats, row: int, column: int) -> float:
@@ -208,6 +216,6 @@ def _finding(volume: Volume, noise: LungNoise, threshold: Threshold, match: Matc
         (max(j - half, 0), min(j + half, volume.shape[1] - 1)),
         (max(k - _HALF_SLICES, 0), min(k + _HALF_SLICES, volume.shape[0] - 1)),
     )
-    shown = exhibit(volume, noise, Copy(match.score, match.candidate_kji, match.source_kji, 2 * half + 1))
+    shown = exhibit(volume, noise, match.candidate_kji, match.source_kji, 2 * half + 1)
     certainty = 1 - threshold.probability_untouched(match.score)
     return Finding(evidence, Place(extent, certainty, shown))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from CTForgeryScanLib.volume import Volume
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
 
 _LUNG_HU = (-970, -650)
 """Mean of the surroundings (7x7 pixels) that counts as lung."""
@@ -32,6 +34,7 @@ _CLIP = 3.0
 
 _SPREAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 _REST = 5  # side in pixels of the mean that is taken away as anatomy
+_REACH = 8  # pixels about a pixel that say whether it is flat lung, and some
 _BLOCK = 4  # pixels by which the body is known
 _ROWS_WITH_LUNG = 0.01  # share of the fullest row's (column's) flat lung with which the bounding box ends
 
@@ -53,6 +56,24 @@ class LungNoise:
     deviation_hu: float
     bandwidth: float
     clipped: float
+
+    def about(self, row: int, column: int, side: int) -> Floats:
+        """A column of the noise [k, side, side] about a place of the volume; 0 beyond the box."""
+        return about(self.white, row - self.first_kji[1], column - self.first_kji[2], side, 0)
+
+
+def about(values: NDArray[Number], row: int, column: int, side: int, beyond: float) -> NDArray[Number]:
+    """The ``side`` rows and columns about a place of values [..., j, i], ``beyond`` where they leave it."""
+    cut = np.full((*values.shape[:-2], side, side), beyond, values.dtype)
+    rows, columns = (
+        slice(min(max(at - side // 2, 0), size), max(min(at - side // 2 + side, size), 0))
+        for at, size in zip((row, column), values.shape[-2:], strict=True)
+    )
+    part = values[..., rows, columns]
+    j, i = rows.start - row + side // 2, columns.start - column + side // 2
+    if part.size:
+        cut[..., j : j + part.shape[-2], i : i + part.shape[-1]] = part
+    return cut
 
 
 def lung_noise(volume: Volume, step: Step) -> LungNoise | None:
@@ -85,17 +106,22 @@ def lung_noise(volume: Volume, step: Step) -> LungNoise | None:
 
 def _flat_lung(plane: NDArray[np.int16]) -> tuple[Mask, int, int]:
     """Flat lung of a slice [j, i], its lung voxels in number, and how many of them are at or below -1000 HU."""
-    values = np.clip(plane, -1024, _TISSUE_HU).astype(np.float32)
+    flat, body = np.zeros(plane.shape, bool), body_of(plane)
+    if not body.any():
+        return flat, 0, 0
+    # Only the body and what the filters reach about it.
+    rows, columns = (
+        slice(max(int(at[0]) - _REACH, 0), int(at[-1]) + 1 + _REACH)
+        for at in (np.flatnonzero(body.any(axis=axis)) for axis in (1, 0))
+    )
+    values = np.clip(plane[rows, columns], -1024, _TISSUE_HU).astype(np.float32)
     mean = ndimage.uniform_filter(values, 7)
     down, across = np.gradient(ndimage.uniform_filter(mean, 3))
     lung = (mean > _LUNG_HU[0]) & (mean < _LUNG_HU[1]) & (np.hypot(down, across) < _STEEPEST_HU)
-    lung &= body_of(plane)
+    lung &= body[rows, columns]
     clipped = values <= _AIR_HU
-    return (
-        lung & ~clipped & (values < _TISSUE_HU),
-        int(np.count_nonzero(lung)),
-        int(np.count_nonzero(lung & clipped)),
-    )
+    flat[rows, columns] = lung & ~clipped & (values < _TISSUE_HU)
+    return flat, int(np.count_nonzero(lung)), int(np.count_nonzero(lung & clipped))
 
 
 def body_of(plane: NDArray[np.int16]) -> Mask:

@@ -19,6 +19,7 @@ from CTForgeryScanLib.errors import ScanCancelled
 from CTForgeryScanLib.evidence import copied_noise, copy_move, examine_voxels
 from CTForgeryScanLib.evidence.finding import Evidence, Step
 from CTForgeryScanLib.evidence.noise import LungNoise, lung_noise
+from CTForgeryScanLib.evidence.published_block import block_side
 from CTForgeryScanLib.evidence.thresholds import load_threshold
 from CTForgeryScanLib.models import load_model
 from CTForgeryScanLib.picture import draw
@@ -178,7 +179,7 @@ class Search(unittest.TestCase):
         hu = np.full(white.shape, -850, np.int16)
         spacing = 32 / 16  # a block of int(1.3 · 16) = 20 voxels
         volume = Volume(hu, np.diag([spacing] * 3 + [1]), "made")
-        self.assertEqual(copied_noise.block_side(volume.spacing_mm), side)
+        self.assertEqual(block_side(volume.spacing_mm), side)
         best, *_ = copied_noise.find_copies(volume, noise, [(j, i)], 4.0, CPU, silent)
         self.assertEqual(best.shift_kji, shift)
 

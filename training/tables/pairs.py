@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from CTForgeryScanLib.errors import InputError
 from training.data import Slice, SliceSite
-from training.evaluate_volumes import forge_in_lung
+from training.evaluate_volumes import FROM_THE_ENDS
 from training.forgers.forger import Forger
+from training.lung_sites import forged_at_random, random_lung_place
 from training.out_of_fold import Series
 
 AROUND = 2
@@ -38,7 +40,8 @@ def paired_slices(series: Sequence[Series], forger: Forger, sites: int, seed: in
 
 def _pairs(series: Series, forger: Forger, n: int, rng: np.random.Generator) -> list[Slice]:
     kind = forger.kinds[n % len(forger.kinds)]
-    forged, site = forge_in_lung(series.volume, kind, forger, rng, diameter_mm=float(rng.uniform(8, 20)))
+    place = partial(random_lung_place, series.volume, rng, off_the_ends=FROM_THE_ENDS, inside=True)
+    forged, site = forged_at_random(series.volume, forger, kind, rng, place, diameter_mm=(8, 20))
     i, j, k = site.voxel
     block = int(np.ptp(np.flatnonzero(forged.changed_mask.any(axis=(0, 1))))) + 1
     pairs = []
@@ -52,7 +55,7 @@ def _pairs(series: Series, forger: Forger, n: int, rng: np.random.Generator) -> 
                 patient=before.patient,
                 series=before.series,
                 k=at,
-                hu=forged.hu[at],
+                hu=forged.hu[at].copy(),  # a view would keep the whole volume
                 spacing_mm=before.spacing_mm,
                 between_mm=before.between_mm,
                 forged=(SliceSite(i, j, block, reach, kind),),

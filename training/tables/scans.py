@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,14 @@ from CTForgeryScanLib.heatmap import Heatmap, Sweeper
 from CTForgeryScanLib.regions import FoundRegions, find_regions
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE, heatmap_ijk_to_ras
-from training.evaluate_volumes import forge_in_lung
+from training.evaluate_volumes import FROM_THE_ENDS
 from training.evaluation.counts import Counts
 from training.evaluation.froc import ProposedPlaces, hits
 from training.evaluation.scans import TamperedArea
 from training.evaluation.voxels import voxel_counts
 from training.fit_slice_classifier import Fitted
 from training.forgers.forger import Forger
+from training.lung_sites import forged_at_random, random_lung_place
 from training.sites import Site, SiteKind
 
 ON_SITE_MM = 20.0
@@ -69,7 +71,9 @@ def forge_scan(volume: Volume, kinds: Sequence[SiteKind], forger: Forger, seed: 
     rng = np.random.default_rng(seed)
     hu, sites, areas = volume.hu, [], []
     for kind in kinds:
-        forged, site = forge_in_lung(replace(volume, hu=hu), kind, forger, rng)
+        so_far = replace(volume, hu=hu)
+        place = partial(random_lung_place, so_far, rng, off_the_ends=FROM_THE_ENDS, inside=True)
+        forged, site = forged_at_random(so_far, forger, kind, rng, place)
         touched = np.flatnonzero(forged.changed_mask.any(axis=(1, 2)))
         areas.append(TamperedArea(site.voxel[2], int(touched[0]), int(touched[-1])))
         sites.append(site)

@@ -15,6 +15,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -92,7 +93,10 @@ def draw(slices: Sequence[ForgedSlice], kind: SiteKind, path: Path) -> None:
         of_group = [s for s in slices if (s.kind, s.group) == (kind, group)]
         chosen = of_group[:: max(len(of_group) // _SHOWN, 1)][:_SHOWN]
         for column, s in enumerate(chosen):
-            shown = {group: (s.hu, _LUNG_WINDOW), f"{group}, residual": (residual(s.hu), _RESIDUAL_WINDOW)}
+            shown: dict[str, tuple[NDArray[Any], tuple[int, int]]] = {
+                group: (s.hu, _LUNG_WINDOW),
+                f"{group}, residual": (residual(s.hu), _RESIDUAL_WINDOW),
+            }
             for line, (title, (plane, window)) in enumerate(shown.items()):
                 axis = axes[2 * row + line, column]
                 axis.imshow(_crop(plane, s), cmap="gray", vmin=window[0], vmax=window[1])
@@ -133,7 +137,7 @@ def _median(values: Floats) -> float:
     return float(np.median(known)) if len(known) else np.nan
 
 
-def _crop(plane: NDArray[Any], s: ForgedSlice) -> NDArray[np.int16] | Floats:
+def _crop(plane: NDArray[Any], s: ForgedSlice) -> NDArray[Any]:
     half = round(_CROP_MM / 2 / s.pixel_mm)
     x, y = (round(at) for at in s.site)
     return plane[max(y - half, 0) : y + half, max(x - half, 0) : x + half]
