@@ -100,7 +100,8 @@ def ball_about(volume: Volume, site: Site, context_mm: float = 0.0) -> Ball:
     ranges = []
     for centre, size, mm in zip(site.voxel[::-1], volume.shape, spacing, strict=True):
         half, around = int(radius / mm), int((radius + context_mm) / mm)
-        if not half <= centre < size - half:
+        # One voxel more, so that what is around the ball is known on every side.
+        if not half < centre < size - 1 - half:
             raise InputError(
                 f"the site {site.voxel} is outside the volume or too near its border: all within {radius:.0f} mm of "
                 "it must lie inside; choose a site deeper inside"

@@ -121,6 +121,8 @@ def _deviation(values: Floats) -> float:
 def _grain(rest: Floats, lung: NDArray[np.bool_]) -> float:
     """Correlation of neighbours along i, of lung alone."""
     both = lung[..., 1:] & lung[..., :-1]
+    if not both.any():
+        return 0.0
     limit = 3 * _deviation(rest[lung])  # beyond it stand vessels
     left, right = (np.clip(side[both], -limit, limit) for side in (rest[..., :-1], rest[..., 1:]))
     return float(np.mean(left * right) / max(np.sqrt(np.mean(left**2) * np.mean(right**2)), 1e-9))

@@ -77,7 +77,7 @@ class Splice:
                 donor.hu, donor.spacing_mm, Box((k, j, i)), rng, away, away_mm=2.2 * ball.radius_mm
             )
             patch = _sampled(donor, place, ball, mirrored=bool(rng.integers(2)))
-            misfit = float(np.abs(without_noise(patch) - wanted)[rim].mean())
+            misfit = float(np.abs(without_noise(patch) - wanted)[rim].sum())
             if found is None or misfit < best:
                 best, found = misfit, (patch, place)
         assert found
