@@ -2,9 +2,9 @@
 
 ``python -m training.forgers.ctgan.train --kind inject --data DIR --out DIR --width 16``
 
-The folder of ``--out`` gets ``generator.safetensors`` and ``card.json`` at the end and, while it runs, ``metrics.csv``,
-``samples-STEP.png`` and ``checkpoint.safetensors``: a killed training goes on from there when the same command is given
-again. What it makes is for research on the detector: weights stay out of the project.
+The folder of ``--out`` gets ``metrics.csv`` and, every hundred steps, the generator so far (``generator.safetensors``,
+``card.json``), ``samples-STEP.png`` and ``checkpoint.safetensors``: a killed training goes on from there when the same
+command is given again, also with more or fewer ``--steps``. What it makes is for research on the detector: weights stay out of the project.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def cube_set(scans: Iterable[Scan], config: Config) -> CubeSet:
     return CubeSet(np.concatenate(parts), facts)
 
 
-def train(cubes: CubeSet, config: Config, folder: Path, device: str = "cpu") -> Generator:
-    """Train, or go on from ``folder``'s checkpoint, and write the trained generator there.
+def train(cubes: CubeSet, config: Config, folder: Path, device: str = "cpu") -> None:
+    """Train, or go on from ``folder``'s checkpoint; every hundred steps the generator so far is written there.
 
     Raises InputError for a checkpoint of another configuration and for losses that are not finite.
     """
@@ -125,11 +125,9 @@ def train(cubes: CubeSet, config: Config, folder: Path, device: str = "cpu") -> 
         progress.log(step + 1, losses)
         if progress.pauses_at(step + 1):
             checkpoint.save(step + 1)
+            save_trained(pair.generator, scale, {**asdict(config), "steps": step + 1, **cubes.facts}, folder)
             progress.draw(step + 1, *pair.samples(real), scale)
-    generator = pair.generator.eval().cpu()
-    save_trained(generator, scale, {**asdict(config), **cubes.facts}, folder)
     checkpoint.remove()
-    return generator
 
 
 def _identity(config: Config) -> dict[str, object]:
