@@ -19,7 +19,6 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
-from numpy.typing import NDArray
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Sweeper
@@ -29,17 +28,17 @@ from training.evaluate import SITE_PX
 from training.forgers.ctgan.centre_slices import BEFORE, GENUINE, OURS, ForgedSlice, genuine, ours
 from training.forgers.ctgan.forger import GeneratedContent, ctgan
 from training.forgers.ctgan.residuals import BANDS_HU, FREQUENCIES, residual, site_noise
-from training.forgers.ctgan.scans import patients_of
 from training.forgers.published_pasting import Floats, PublishedPasting
 from training.out_of_fold import load_detector
 from training.sites import SiteKind
+from training.sources import shared_data
 from training.splits import read_folds
 
 _KINDS: tuple[SiteKind, ...] = ("inject", "remove")
 _CROP_MM = 60.0
 _SHOWN = 8
 _LUNG_WINDOW = (-1350, 150)
-_RESIDUAL_WINDOW = (-80, 80)
+_RESIDUAL_HU = 40
 
 
 def measure(slices: Sequence[ForgedSlice], folder: Path) -> None:
@@ -91,12 +90,10 @@ def draw(slices: Sequence[ForgedSlice], kind: SiteKind, path: Path) -> None:
         of_group = [s for s in slices if (s.kind, s.group) == (kind, group)]
         chosen = of_group[:: max(len(of_group) // _SHOWN, 1)][:_SHOWN]
         for column, s in enumerate(chosen):
-            for line, (plane, window) in enumerate(
-                ((s.hu, _LUNG_WINDOW), (residual(s.hu), _RESIDUAL_WINDOW))
-            ):
-                axis = axes[2 * row + line, column]
-                axis.imshow(_crop(plane, s), cmap="gray", vmin=window[0], vmax=window[1])
-                axis.set_title(f"{group}{', residual' if line else ''}", fontsize=8)
+            above, below = axes[2 * row, column], axes[2 * row + 1, column]
+            above.imshow(_crop(s.hu.astype(float), s), "gray", vmin=_LUNG_WINDOW[0], vmax=_LUNG_WINDOW[1])
+            below.imshow(_crop(residual(s.hu), s), "gray", vmin=-_RESIDUAL_HU, vmax=_RESIDUAL_HU)
+            above.set_title(f"{group}, {s.patient}", fontsize=8)
     figure.savefig(path, dpi=75)
     plt.close(figure)
 
@@ -133,7 +130,7 @@ def _median(values: Floats) -> float:
     return float(np.median(known)) if len(known) else np.nan
 
 
-def _crop(plane: NDArray[np.int16] | Floats, s: ForgedSlice) -> NDArray[np.int16] | Floats:
+def _crop(plane: Floats, s: ForgedSlice) -> Floats:
     half = round(_CROP_MM / 2 / s.pixel_mm)
     x, y = (round(at) for at in s.site)
     return plane[max(y - half, 0) : y + half, max(x - half, 0) : x + half]
@@ -154,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     mpl.use("Agg")
     forger = ctgan(args.generators)
-    patients = patients_of(args.data)
+    patients = {scan.name: scan.patient for scan in shared_data.read(str(args.data)).scans}
     _check_unseen(forger, {patients[series] for series in args.series})
     slices = list(genuine(args.data / "ctgan"))
     for series in args.series:

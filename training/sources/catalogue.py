@@ -1,0 +1,30 @@
+"""Every source by the word that commands use."""
+
+from __future__ import annotations
+
+import sys
+
+from CTForgeryScanLib.errors import InputError
+from training.sources import dicom_series, genuine_ctgan, luna16, shared_data, simulated
+from training.sources.scan import Scan
+
+SOURCES = {
+    "luna16": luna16.read,
+    "dicom": dicom_series.read,
+    "genuine_ctgan": genuine_ctgan.read,
+    "data": shared_data.read,
+    "simulated": simulated.read,
+}
+SOURCE_HELP = (
+    f"a source ({', '.join(SOURCES)}) and where it is: a folder, or for simulated the number of chests"
+)
+
+
+def read_source(name: str, where: str) -> tuple[Scan, ...]:
+    """The scans of a source; what is missing from it is said on the error output. Raises InputError."""
+    if name not in SOURCES:
+        raise InputError(f"there is no source '{name}'; choose one of {', '.join(SOURCES)}")
+    listing = SOURCES[name](where)
+    for note in listing.notes:
+        print(note, file=sys.stderr)
+    return listing.scans
