@@ -15,12 +15,10 @@ import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
-from numpy.typing import NDArray
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Sweeper
@@ -31,17 +29,17 @@ from training.forgers.ball import Floats
 from training.forgers.ctgan.centre_slices import BEFORE, GENUINE, OURS, ForgedSlice, genuine, ours
 from training.forgers.ctgan.forger import GeneratedContent, ctgan
 from training.forgers.ctgan.residuals import BANDS_HU, FREQUENCIES, residual, site_noise
-from training.forgers.ctgan.scans import patients_of
 from training.forgers.published_pasting import PublishedPasting
 from training.out_of_fold import load_detector
 from training.sites import SiteKind
+from training.sources import shared_data
 from training.splits import read_folds
 
 _KINDS: tuple[SiteKind, ...] = ("inject", "remove")
 _CROP_MM = 60.0
 _SHOWN = 8
 _LUNG_WINDOW = (-1350, 150)
-_RESIDUAL_WINDOW = (-80, 80)
+_RESIDUAL_HU = 40
 
 
 def measure(slices: Sequence[ForgedSlice], folder: Path) -> None:
@@ -93,14 +91,10 @@ def draw(slices: Sequence[ForgedSlice], kind: SiteKind, path: Path) -> None:
         of_group = [s for s in slices if (s.kind, s.group) == (kind, group)]
         chosen = of_group[:: max(len(of_group) // _SHOWN, 1)][:_SHOWN]
         for column, s in enumerate(chosen):
-            shown: dict[str, tuple[NDArray[Any], tuple[int, int]]] = {
-                group: (s.hu, _LUNG_WINDOW),
-                f"{group}, residual": (residual(s.hu), _RESIDUAL_WINDOW),
-            }
-            for line, (title, (plane, window)) in enumerate(shown.items()):
-                axis = axes[2 * row + line, column]
-                axis.imshow(_crop(plane, s), cmap="gray", vmin=window[0], vmax=window[1])
-                axis.set_title(title, fontsize=8)
+            above, below = axes[2 * row, column], axes[2 * row + 1, column]
+            above.imshow(_crop(s.hu.astype(float), s), "gray", vmin=_LUNG_WINDOW[0], vmax=_LUNG_WINDOW[1])
+            below.imshow(_crop(residual(s.hu), s), "gray", vmin=-_RESIDUAL_HU, vmax=_RESIDUAL_HU)
+            above.set_title(f"{group}, {s.patient}", fontsize=8)
     figure.savefig(path, dpi=75)
     plt.close(figure)
 
@@ -137,7 +131,7 @@ def _median(values: Floats) -> float:
     return float(np.median(known)) if len(known) else np.nan
 
 
-def _crop(plane: NDArray[Any], s: ForgedSlice) -> NDArray[Any]:
+def _crop(plane: Floats, s: ForgedSlice) -> Floats:
     half = round(_CROP_MM / 2 / s.pixel_mm)
     x, y = (round(at) for at in s.site)
     return plane[max(y - half, 0) : y + half, max(x - half, 0) : x + half]
@@ -158,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     mpl.use("Agg")
     forger = ctgan(args.generators)
-    patients = patients_of(args.data)
+    patients = {scan.name: scan.patient for scan in shared_data.read(str(args.data)).scans}
     _check_unseen(forger, {patients[series] for series in args.series})
     slices = list(genuine(args.data / "ctgan"))
     for series in args.series:

@@ -5,6 +5,7 @@ For data to train and test the detector with. What it makes carries its name, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,15 +35,24 @@ class GeneratedContent:
         return trained.scale.to_hu(made[0, 0].numpy())
 
 
+def load_forger(weights: Path) -> PublishedPasting:
+    """The forger of one kind, by the ``generator.safetensors`` that its training wrote. Raises ModelError."""
+    return _forger([load_trained(weights.parent)])
+
+
 def ctgan(folder: Path) -> PublishedPasting:
     """The forger with the generators in ``folder/inject`` and ``folder/remove``; one of them is enough.
 
     Raises ModelError when the folder holds neither, or a damaged one.
     """
-    kinds: tuple[SiteKind, ...] = ("inject", "remove")
-    generators = {kind: load_trained(folder / kind) for kind in kinds if (folder / kind).is_dir()}
-    if not generators:
+    found = [load_trained(folder / kind) for kind in ("inject", "remove") if (folder / kind).is_dir()]
+    if not found:
         raise ModelError(
             f"'{folder}' holds neither inject/ nor remove/: train one with python -m training.forgers.ctgan.train."
         )
+    return _forger(found)
+
+
+def _forger(found: Sequence[Trained]) -> PublishedPasting:
+    generators: dict[SiteKind, Trained] = {trained.card["kind"]: trained for trained in found}
     return PublishedPasting(GeneratedContent(generators), name="ctgan", kinds=tuple(generators))

@@ -1,17 +1,18 @@
 """Train CT-GAN's generator, to inject or to remove, on untouched scans.
 
-``python -m training.forgers.ctgan.train --kind inject --data DIR --out DIR --width 16``
+``python -m training.forgers.ctgan.train --kind inject --source data DIR --out DIR --width 16``
 
-The folder of ``--out`` gets ``generator.safetensors`` and ``card.json`` at the end and, while it runs, ``metrics.csv``,
-``samples-STEP.png`` and ``checkpoint.safetensors``: a killed training goes on from there when the same command is given
-again. What it makes is for research on the detector: weights stay out of the project.
+The folder of ``--out`` gets the losses (``metrics.csv``, TensorBoard, ``curves.png``) and, every hundred steps, the
+generator so far (``generator.safetensors``, ``card.json``), ``samples-STEP.png`` and ``checkpoint.safetensors``: a
+killed training goes on from there when the same command is given again, also with more or fewer ``--steps``. What it
+makes is for research on the detector: weights stay out of the project.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,24 +22,27 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from CTForgeryScanLib.errors import InputError
-from training.forgers.ctgan.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint
 from training.forgers.ctgan.cubes import Scale, Singles, condition_of, cut_base, varied_cubes
 from training.forgers.ctgan.networks import Discriminator, Generator
 from training.forgers.ctgan.places import knot_places, lung_places, nodule_places
-from training.forgers.ctgan.progress import Progress
-from training.forgers.ctgan.scans import Scan, read_scans
+from training.forgers.ctgan.samples import draw_samples
 from training.forgers.ctgan.weights import save_trained
+from training.metrics_log import MetricsLog
+from training.sources.catalogue import SOURCE_HELP, read_source
+from training.sources.scan import Scan
 
 Kind = Literal["inject", "remove"]
 
+_THICKEST_MM = 2.5  # LUNA16's own limit between slices
 _FIDELITY = 100.0  # weight of the mean absolute error beside the adversarial loss
 _NODULES = (
     5 / 6
 )  # part of the injection cubes that shows a nodule that readers marked; the others show a knot
-_PER_SCAN = {
-    "inject": 4,
-    "remove": 80,
-}  # knots: few, for further ones are thin and teach faint nodules; places of lung
+_KNOTS = 4  # a scan: further ones are thin, and teach faint nodules
+_LUNG_PLACES = 80  # a scan
+LOSSES = ("real", "made", "fooled", "error")
+"""What a step is judged by: the discriminator on real and made cubes, the generator before it, and its mean error."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Config:
     """Varied cubes that are trained on."""
     generator_rate: float = 2e-4
     discriminator_rate: float = 1e-6
+    every: int = 100
+    """Steps between two checkpoints, pictures and rows of the log."""
     seed: int = 0
     without: tuple[str, ...] = ()
     """Patients that are not trained on."""
@@ -75,13 +81,18 @@ def cube_set(scans: Iterable[Scan], config: Config) -> CubeSet:
     others: list[Singles] = []
     patients = []
     for scan in scans:
+        if scan.patient in config.without:
+            continue
+        volume = scan.load()
+        if volume.spacing_mm[2] > _THICKEST_MM:
+            continue
         patients.append(scan.patient)
         if config.kind == "inject":
-            nodules += [cut_base(scan.volume, place) for place in nodule_places(scan.sites)]
-            places = knot_places(scan.volume, _PER_SCAN["inject"])
+            nodules += [cut_base(volume, place) for place in nodule_places(scan.sites)]
+            places = knot_places(volume, _KNOTS)
         else:
-            places = lung_places(scan.volume, _PER_SCAN["remove"], rng)
-        others += [cut_base(scan.volume, place) for place in places]
+            places = lung_places(volume, _LUNG_PLACES, rng)
+        others += [cut_base(volume, place) for place in places]
     if not nodules and not others:
         raise InputError("the scans hold no place to learn from: give series of the chest with lung in them.")
     of_nodules = 0 if not nodules else config.cubes if not others else round(_NODULES * config.cubes)
@@ -100,8 +111,8 @@ def cube_set(scans: Iterable[Scan], config: Config) -> CubeSet:
     return CubeSet(np.concatenate(parts), facts)
 
 
-def train(cubes: CubeSet, config: Config, folder: Path, device: str = "cpu") -> Generator:
-    """Train, or go on from ``folder``'s checkpoint, and write the trained generator there.
+def train(cubes: CubeSet, config: Config, folder: Path, device: str = "cpu") -> None:
+    """Train, or go on from ``folder``'s checkpoint; every so many steps the generator so far is written there.
 
     Raises InputError for a checkpoint of another configuration and for losses that are not finite.
     """
@@ -109,34 +120,29 @@ def train(cubes: CubeSet, config: Config, folder: Path, device: str = "cpu") -> 
     scale = Scale.of(cubes.hu)
     real = scale.to_network(cubes.hu)
     pair = _Pair(config, device)
-    checkpoint = Checkpoint(folder / "checkpoint.safetensors", _identity(config), pair.parts())
-    first = checkpoint.load()
-    progress = Progress(folder, first, config.steps)
+    # A training may go on for longer than it was meant to.
+    checkpoint = Checkpoint(folder / "checkpoint.safetensors", replace(config, steps=0), **pair.parts())
+    first = checkpoint.load().step
+    log = MetricsLog(folder, {"losses": LOSSES}, first=first, last=config.steps)
+    since_log: list[dict[str, float]] = []
     for step in range(first, config.steps):
         rng = np.random.default_rng([config.seed, step])
         chosen = real[rng.choice(len(real), config.batch, replace=len(real) < config.batch)]
         # For dropout: a resumed training draws what an unbroken one would have.
         torch.manual_seed(int(rng.integers(2**62)))
-        losses = pair.step(chosen)
-        if not np.isfinite(list(losses.values())).all():
+        since_log.append(pair.step(chosen))
+        if not np.isfinite(list(since_log[-1].values())).all():
             raise InputError(
                 f"the loss is not finite at step {step}: lower --generator-rate, and remove '{folder}' to start afresh."
             )
-        progress.log(step + 1, losses)
-        if progress.pauses_at(step + 1):
-            checkpoint.save(step + 1)
-            progress.draw(step + 1, *pair.samples(real), scale)
-    generator = pair.generator.eval().cpu()
-    save_trained(generator, scale, {**asdict(config), **cubes.facts}, folder)
-    checkpoint.remove()
-    return generator
-
-
-def _identity(config: Config) -> dict[str, object]:
-    """What must not change between a checkpoint and the training that goes on from it: all but its length."""
-    identity = asdict(config)
-    del identity["steps"]
-    return identity
+        done = step + 1
+        if done % config.every == 0 or done == config.steps:
+            log.write(done, {name: float(np.mean([of[name] for of in since_log])) for name in LOSSES})
+            since_log = []
+            checkpoint.save(done)
+            save_trained(pair.generator, scale, {**asdict(config), "steps": done, **cubes.facts}, folder)
+            draw_samples(folder / f"samples-{done:06d}.png", *pair.samples(real), scale)
+    log.close()
 
 
 class _Pair:
@@ -172,8 +178,8 @@ class _Pair:
             fooled = _square(self.discriminator(made, condition), 0)
         error = functional.l1_loss(made.float(), real)
         _descend(fooled + _FIDELITY * error, self.generator_adam)
-        losses = {"real": on_real, "made": on_made, "fooled": fooled, "error": error}
-        return {name: loss.item() for name, loss in losses.items()}
+        losses = (on_real, on_made, fooled, error)
+        return {name: loss.item() for name, loss in zip(LOSSES, losses, strict=True)}
 
     @torch.no_grad()
     def samples(self, cubes: Singles, count: int = 8) -> tuple[Singles, Singles]:
@@ -210,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     default = Config("inject")
     parser = argparse.ArgumentParser(description="Train CT-GAN's generator on untouched scans.")
     parser.add_argument("--kind", choices=get_args(Kind), required=True)
-    parser.add_argument("--data", type=Path, required=True, help="folder with ct/")
+    parser.add_argument("--source", nargs=2, required=True, metavar=("NAME", "WHERE"), help=SOURCE_HELP)
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the generator; outside the project"
     )
@@ -221,6 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("cubes", "varied cubes to make and train on"),
         ("generator-rate", "learning rate"),
         ("discriminator-rate", "learning rate"),
+        ("every", "steps between two checkpoints"),
         ("seed", "other cubes, weights and batches"),
     ):
         value = getattr(default, name.replace("-", "_"))
@@ -233,12 +240,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = vars(parser.parse_args(argv))
-    data, folder, device = args.pop("data"), args.pop("out"), args.pop("device")
+    source, folder, device = args.pop("source"), args.pop("out"), args.pop("device")
     torch.set_num_threads(args.pop("threads"))
     config = Config(**{**args, "without": tuple(args["without"])})
     folder.mkdir(parents=True, exist_ok=True)
     print("Cutting cubes; this takes a minute or two.", flush=True)
-    cubes = cube_set(read_scans(data, config.without), config)
+    cubes = cube_set(read_source(*source), config)
     print(cubes.facts, flush=True)
     train(cubes, config, folder, device)
 
