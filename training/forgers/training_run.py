@@ -87,8 +87,7 @@ class TrainingRun:
             self._sums[name] += loss.item()
             if not math.isfinite(self._sums[name]):
                 raise InputError(
-                    f"The loss {name} is not finite at step {step}: lower --learning-rate and give another --out; "
-                    f"the last good state is in '{self._checkpoint.path}'."
+                    f"The loss {name} is not finite at step {step}: lower --learning-rate and give another --out."
                 )
         self._counted += 1
         is_due = step % self.settings.checkpoint_every == 0 or step == self.settings.steps
