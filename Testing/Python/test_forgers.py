@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unittest
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import phantoms
 from CTForgeryScanLib.errors import InputError
@@ -21,8 +23,13 @@ from training.sites import Site, SiteKind
 IN_BALL = ("splice", "inpaint", "renoise", "self_blend")
 
 
+@cache
+def chest(slices: int) -> NDArray[np.int16]:
+    return phantoms.chest(slices, 256, seed=3)
+
+
 def volume(spacing: tuple[float, float, float] = (0.7, 0.7, 2.5), slices: int = 24) -> Volume:
-    return load_volume((phantoms.chest(slices, 256, seed=3), phantoms.geometry(spacing)))
+    return load_volume((chest(slices), phantoms.geometry(spacing)))
 
 
 def site(kind: SiteKind, diameter_mm: float = 9.0) -> Site:
@@ -38,7 +45,7 @@ def with_bump(scan: Volume) -> Volume:
 
 
 class Ball(unittest.TestCase):
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=15, deadline=None)
     @given(
         st.sampled_from(IN_BALL),
         st.booleans(),
