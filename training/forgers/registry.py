@@ -16,7 +16,7 @@ from training.forgers.self_blend import SelfBlend
 from training.forgers.splice import Splice
 
 UNTRAINED = ("copy_move", "splice", "inpaint", "renoise", "self_blend", "published_pasting")
-TRAINED = {"ctgan": "training.forgers.ctgan.forger", "cyclegan": "training.forgers.cyclegan.forger"}
+TRAINED = {name: f"training.forgers.{name}.forger" for name in ("ctgan", "cyclegan", "diffusion")}
 """Forgers that need weights, and the modules whose ``load_forger(weights)`` makes them."""
 
 NAMES = (*UNTRAINED, *TRAINED)
