@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from CTForgeryScanLib.volume import Volume
 from training.forgers.ball import ball_about
-from training.forgers.content import with_nodule
+from training.forgers.content import filled_from_lung, with_nodule
 from training.forgers.diffusion.networks import Denoiser
 from training.forgers.diffusion.sampling import STEPS, in_paint
 from training.forgers.diffusion.train import SIDE
@@ -24,13 +24,14 @@ from training.forgers.weights import load_weights
 from training.sites import Site, SiteKind
 
 _BORDER_MM = 3.0
-# A removal forgets what was there. An injection keeps the drawn nodule's outline and paints its grain.
-_STARTS: dict[SiteKind, float] = {"remove": 1.0, "inject": 0.4}
+# Of a removal's smooth draft hardly more than the level stays, so that a short training paints lung and nothing dense.
+# An injection keeps the drawn nodule's outline, and its grain is painted.
+_STARTS: dict[SiteKind, float] = {"remove": 0.8, "inject": 0.4}
 
 
 @dataclass(frozen=True)
 class DiffusionForger:
-    """Removes a nodule by in-painting its ball, or injects one by painting over a drawn one (SDEdit).
+    """Removes or injects a nodule by painting over a draft of lung or of a nodule (SDEdit, Meng et al., 2022).
 
     ``forge`` raises InputError where the ball leaves the volume or is wider than the model's patch of 64 pixels.
     """
@@ -46,10 +47,13 @@ class DiffusionForger:
         ball = ball_about(volume, site)
         patch, inner = patch_about(ball, volume.shape, SIDE)
         planes = volume.hu[patch].astype(np.float64)
+        inside = ball.distance_mm < ball.radius_mm
         if site.kind == "inject":
             planes[inner] = with_nodule(planes[inner], ball.offsets_mm, rng, site.diameter_mm)
+        else:
+            planes[inner] = filled_from_lung(planes[inner], inside, ball.spacing_mm)
         hidden = np.zeros(planes.shape, bool)
-        hidden[inner] = ball.distance_mm < ball.radius_mm
+        hidden[inner] = inside
         first = patch[0].start
         before = volume.hu[first - 1][patch[1:]] if first else np.full(planes.shape[1:], HU_RANGE[0])
         painted = self._paint(to_unit(planes), hidden, to_unit(before), _STARTS[site.kind], rng)
