@@ -98,16 +98,18 @@ class SharedBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        assert self.momentum is not None and self.running_mean is not None and self.running_var is not None
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None
         x32 = x.float()
         count = x32.numel() // x32.shape[1] * distributed.get_world_size()
         mean = all_reduce(x32.sum((0, 2, 3))) / count
         centred = x32 - mean[:, None, None]
         variance = all_reduce(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
+            self.num_batches_tracked.add_(1)
+            # As in torch: without a momentum, the mean of all batches so far.
+            part = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, part)
+            self.running_var.lerp_(variance * count / (count - 1), part)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)

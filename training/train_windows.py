@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 
 from CTForgeryScanLib.errors import InputError
 from training.checkpoint import Checkpoint
@@ -138,18 +139,22 @@ class _Trainer:
         self.network.train()
         rows, batch = samples.epoch(number), self.config.batch
         steps = len(rows) // batch
-        losses = []
-        for i in range(steps):
-            images, labels = samples.cut(rows[i * batch : (i + 1) * batch][self.group.share()])
-            losses.append(self._step(images, labels, number * steps + i))
+        shares = [rows[i * batch : (i + 1) * batch][self.group.share()] for i in range(steps)]
+        losses = [self._step(*samples.cut(share), number * steps + i) for i, share in enumerate(shares)]
+        if self.config.norm_batches:
+            last = shares[-self.config.norm_batches :]
+            update_bn((self._to_device(samples.cut(share)[0]) for share in last), self.network)
         return float(np.mean(losses))
+
+    def _to_device(self, images: NDArray[np.int16]) -> Tensor:
+        return torch.from_numpy(images).to(self.group.device).float()[:, None]
 
     def _step(self, images: NDArray[np.int16], labels: NDArray[np.int64], step: int) -> float:
         config, device = self.config, self.group.device
         # Dropout, too, depends on seed, step and process alone.
         seeds = np.random.SeedSequence([config.seed, step, self.group.rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
-        hu = torch.from_numpy(images).to(device).float()[:, None]
+        hu = self._to_device(images)
         mixed = config.precision != "float32"
         with torch.autocast(device.type, getattr(torch, config.precision), enabled=mixed):
             logits = self.spread(hu)

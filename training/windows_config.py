@@ -44,6 +44,9 @@ class WindowsConfig:
     weight_decay: float = 1e-4
     batch_norm_decay: float = 0.95
     """The part of the running statistics that a step keeps; torch's momentum is 1 minus it."""
+    norm_batches: int = 0
+    """Batches over which batch norm's statistics are taken anew before each validation; with 0, as in the paper, those
+    of training run on. They lag behind the weights, which in epochs of a few dozen steps makes a good network guess."""
     precision: str = "float32"
     """float16 (with a scaled loss; on CUDA only) and bfloat16 are mixed precision."""
     seed: int = 1

@@ -284,7 +284,7 @@ class TwoProcesses(unittest.TestCase):
         self.write("ct/lidc_nodules.csv", ["case,x,y,k_min,k_max"])
         self.write("ct/tumours.csv", ["case,x_min,x_max,y_min,y_max,k_min,k_max"])
         # Each process draws its own dropout.
-        config = asdict(replace(CONFIG, dropout=0.0, epochs=1)) | {"never_train": []}
+        config = asdict(replace(CONFIG, dropout=0.0, epochs=1, norm_batches=2)) | {"never_train": []}
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
         mix = {"genuine": 3, "genuine_elsewhere": 1, "spliced": 2, "blended": 2, "lesions": 0, "untouched": 2}
         dense = {"name": "test", "folds": "folds.csv", "width": 16, "steps": 3, "mix": mix}
@@ -330,7 +330,7 @@ class TwoProcesses(unittest.TestCase):
         torch.manual_seed(CONFIG.seed)
         # Adam makes whole steps of the sign of a gradient that is all but zero, which rounding decides: a few weights
         # differ by such a step, though what was learnt does not.
-        self.assertLess(self.apart(PaperNetwork(16).state_dict(), one, two), 0.15)
+        self.assertLess(self.apart(PaperNetwork(16).state_dict(), one, two), 0.4)
         for name, value in last_row(one).items():
             self.assertAlmostEqual(last_row(two)[name], value, delta=0.02, msg=name)
 
