@@ -1,11 +1,11 @@
 """Whole volumes forged at known places: does the cascade find them as regions?
 
-``python -m training.evaluate_volumes --config training/configs/ctgan-v1.yaml --data DIR --runs RUNS``
+``python -m training.evaluate_volumes --config training/configs/ctgan-v2.yaml --data DIR --runs RUNS
+[--forger published_pasting splice ctgan=WEIGHTS …]``
 
-Untouched series are forged by CT-GAN's published pasting rules with made-up content (``training.forgers``: no
-generator), one site at a time, twice injected and twice removed. Each whole scan is judged by the detector and the
-region rule of the fold that never saw the patient. What it says of genuine CT-GAN volumes is limited, but it is the
-one measure of whole scans at hand, and the content is of no generator that the detector was trained on.
+Untouched series are forged (``training.forgers``), one site at a time. Each whole scan is judged by the detector and the
+region rule of the fold that never saw the patient. Whole volumes of the genuine CT-GAN are not at hand: forgers that the
+detector was not trained on say more of what it will do with the next one than the published pasting, which it was.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +26,11 @@ from CTForgeryScanLib.windows import CENTRE, STRIDE, heatmap_ijk_to_ras
 from training.config import read_config
 from training.evaluate import SITE_PX, read_judges
 from training.experiment import arguments
-from training.forgers.published_pasting import PublishedPasting, procedural_content
+from training.forgers.forger import Forger
+from training.forgers.registry import make_forger
 from training.lung_sites import forged_at_random, random_lung_place
 from training.out_of_fold import load_detector
-from training.sites import SiteKind
+from training.sites import Site, SiteKind
 from training.splits import read_folds
 
 SERIES = (
@@ -41,8 +44,10 @@ SERIES = (
     "R01-001",
 )
 """Series of at least 40 slices whose spacing CT-GAN can forge."""
-_KINDS: tuple[SiteKind, ...] = ("inject", "remove", "inject", "remove")
-_FORGER = PublishedPasting(procedural_content)
+SITES = 4
+"""Sites that each forger forges in a series, one at a time, its kinds by turns."""
+DIAMETER_MM = (8.0, 20.0)
+"""Of the sites; CT-GAN's cube has its own size."""
 FROM_THE_ENDS = 12
 
 
@@ -52,6 +57,7 @@ class Outcome:
     elsewhere, whether it is a region at the default operating point, and how many regions lie elsewhere."""
 
     series: str
+    forger: str
     kind: SiteKind
     ijk: tuple[int, int, int]
     peak_on_site: bool
@@ -61,30 +67,36 @@ class Outcome:
 
 
 def scan_forged(
-    volume: Volume, untouched: NDArray[np.float32], kind: SiteKind, sweeper: Sweeper, seed: int
-) -> tuple[tuple[int, int, int], NDArray[np.float32]]:
-    """Forge one site in lung at random: its (i, j, k) and the forged scan's p(forged) [k, r, c].
+    volume: Volume,
+    untouched: NDArray[np.float32],
+    forger: Forger,
+    kind: SiteKind,
+    sweeper: Sweeper,
+    seed: int,
+) -> tuple[Site, NDArray[np.float32]]:
+    """Forge one site in lung at random: the site and the forged scan's p(forged) [k, r, c].
 
     ``untouched`` is the heatmap before; only the slices that the forgery changed are swept again.
     """
     rng = np.random.default_rng(seed)
     place = partial(random_lung_place, volume, rng, off_the_ends=FROM_THE_ENDS, inside=True)
-    forged, site = forged_at_random(volume, _FORGER, kind, rng, place)
+    forged, site = forged_at_random(volume, forger, kind, rng, place, DIAMETER_MM)
     p = untouched.copy()
     changed = np.flatnonzero(forged.changed_mask.any(axis=(1, 2)))
     p[changed] = np.stack(list(sweeper.sweep(forged.hu[changed])))
-    return site.voxel, p
+    return site, p
 
 
 def judge(
     volume: Volume,
     p: NDArray[np.float32],
-    ijk: tuple[int, int, int],
-    kind: SiteKind,
+    site: Site,
+    forger: Forger,
     rule: RegionRule,
     score: float,
 ) -> Outcome:
-    """Whether the site at ``ijk`` is found in the forged scan's heatmap."""
+    """Whether the site is found in the forged scan's heatmap."""
+    ijk = site.voxel
     heatmap = Heatmap(p, heatmap_ijk_to_ras(volume.ijk_to_ras))
     candidates = find_regions(volume, heatmap, rule, 0.0).regions
     hits = [r for r in candidates if _near(r.center_ijk[:2], ijk) and r.slices[0] <= ijk[2] <= r.slices[1]]
@@ -93,7 +105,8 @@ def judge(
     best = max((hit.score for hit in hits), default=0.0)
     return Outcome(
         series=volume.source,
-        kind=kind,
+        forger=forger.name,
+        kind=site.kind,
         ijk=ijk,
         peak_on_site=_near((STRIDE * c + CENTRE, STRIDE * r + CENTRE), ijk),
         score=round(best, 4),
@@ -106,11 +119,26 @@ def _near(place: tuple[float, float], ijk: tuple[int, int, int]) -> bool:
     return bool(np.hypot(place[0] - ijk[0], place[1] - ijk[1]) < SITE_PX)
 
 
+def _forger(word: str) -> Forger:
+    """The forger of a command line's NAME or NAME=WEIGHTS."""
+    name, _, weights = word.partition("=")
+    return make_forger(name, Path(weights) if weights else None)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Forge, scan and print one row a site and the sums."""
-    args = arguments("Judge the cascade on whole volumes forged at known places.").parse_args(argv)
+    """Forge, scan and print one row a site, and for each forger the sums."""
+    parser = arguments("Judge the cascade on whole volumes forged at known places.")
+    parser.add_argument(
+        "--forger",
+        nargs="+",
+        metavar="NAME[=WEIGHTS]",
+        default=["published_pasting"],
+        help="one after the other; words are those of training.forge",
+    )
+    args = parser.parse_args(argv)
     fold_of = read_folds(args.config.parent / read_config(args.config).folds)
     judges = read_judges(args.runs)
+    forgers = [_forger(word) for word in args.forger]
     outcomes: list[Outcome] = []
     for series in SERIES:
         volume = load_volume(args.data / "ct" / series)
@@ -118,16 +146,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         point, rule = judges[str(fold)]
         sweeper = Sweeper(load_detector(args.runs / f"fold-{fold}" / "detector.safetensors"), "cpu")
         untouched = np.stack(list(sweeper.sweep(volume.hu)))
-        for kind in _KINDS:
-            ijk, p = scan_forged(volume, untouched, kind, sweeper, seed=len(outcomes))
-            outcomes.append(judge(volume, p, ijk, kind, rule, point.region_score))
-            print(outcomes[-1], flush=True)
-    for kind in ("inject", "remove"):
-        of_kind = [o for o in outcomes if o.kind == kind]
-        print(
-            f"{kind}: {sum(o.found for o in of_kind)} of {len(of_kind)} sites found as a region, highest window on the "
-            f"site in {sum(o.peak_on_site for o in of_kind)}, {sum(o.false_regions for o in of_kind)} false regions"
-        )
+        for forger in forgers:
+            for n, kind in enumerate(islice(cycle(forger.kinds), SITES)):
+                seed = SITES * SERIES.index(series) + n
+                site, p = scan_forged(volume, untouched, forger, kind, sweeper, seed)
+                outcomes.append(judge(volume, p, site, forger, rule, point.region_score))
+                print(outcomes[-1], flush=True)
+    for forger in forgers:
+        for kind in forger.kinds:
+            made = [o for o in outcomes if (o.forger, o.kind) == (forger.name, kind)]
+            print(
+                f"{forger.name}, {kind}: {sum(o.found for o in made)} of {len(made)} sites found as a region, highest "
+                f"window on the site in {sum(o.peak_on_site for o in made)}, "
+                f"{sum(o.false_regions for o in made)} false regions"
+            )
 
 
 if __name__ == "__main__":
