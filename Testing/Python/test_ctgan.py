@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from shutil import copytree
 from tempfile import TemporaryDirectory
 from unittest import mock
 
@@ -150,30 +152,32 @@ def _killed_at(call: int) -> Callable[[_Pair, Singles], dict[str, float]]:
     return interrupted
 
 
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 class TrainingTest(unittest.TestCase):
     cubes: CubeSet
+    trained: Path
     config = Config("inject", steps=4, batch=2, cubes=6, every=2)
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.cubes = cube_set([StoredScan("phantom", "P", _phantom, (_NODULE,))], cls.config)
-
-    def setUp(self) -> None:
-        temporary = TemporaryDirectory()
-        self.addCleanup(temporary.cleanup)
-        self.folder = Path(temporary.name)
         quiet = mock.patch("builtins.print")
         quiet.start()
-        self.addCleanup(quiet.stop)
+        cls.addClassCleanup(quiet.stop)
+        cls.trained = cls.enterClassContext(_temporary_folder())
+        cls.cubes = cube_set([StoredScan("phantom", "P", _phantom, (_NODULE,))], cls.config)
+        (cls.trained / "inject").mkdir()
+        train(cls.cubes, cls.config, cls.trained / "inject")
 
-    def _folder(self, name: str) -> Path:
-        folder = self.folder / name
-        folder.mkdir()
-        return folder
+    def setUp(self) -> None:
+        self.folder = self.enterContext(_temporary_folder())
 
     def test_a_killed_training_goes_on_as_if_unbroken(self) -> None:
-        unbroken, broken = self._folder("unbroken"), self._folder("broken")
-        train(self.cubes, self.config, unbroken)
+        broken = self.folder
         with mock.patch.object(_Pair, "step", _killed_at(4)), self.assertRaises(KeyboardInterrupt):
             train(self.cubes, self.config, broken)
         for name in ("generator.safetensors", "checkpoint.safetensors", "samples-000002.png"):
@@ -181,7 +185,7 @@ class TrainingTest(unittest.TestCase):
         with self.assertRaisesRegex(InputError, "another configuration"):
             train(self.cubes, replace(self.config, seed=1), broken)
         train(self.cubes, self.config, broken)
-        for name, values in load_file(unbroken / "generator.safetensors").items():
+        for name, values in load_file(self.trained / "inject" / "generator.safetensors").items():
             torch.testing.assert_close(
                 load_file(broken / "generator.safetensors")[name], values, atol=0, rtol=0
             )
@@ -200,10 +204,9 @@ class TrainingTest(unittest.TestCase):
             cube_set([StoredScan("air", "P", lambda: air)], self.config)
 
     def test_the_forger_changes_its_block_and_nothing_else(self) -> None:
-        train(self.cubes, self.config, self._folder("inject"))
-        forger = ctgan(self.folder)
+        forger = ctgan(self.trained)
         self.assertEqual((forger.name, forger.kinds), ("ctgan", ("inject",)))
-        self.assertEqual(load_forger(self.folder / "inject" / "generator.safetensors").kinds, ("inject",))
+        self.assertEqual(load_forger(self.trained / "inject" / "generator.safetensors").kinds, ("inject",))
         volume = _phantom()
         forged = forger.forge(
             volume, Site("phantom", (70.0, 60.0, 20.0), 12.0, "inject"), np.random.default_rng(0)
@@ -221,10 +224,11 @@ class TrainingTest(unittest.TestCase):
     def test_missing_and_damaged_generators_are_sentences(self) -> None:
         with self.assertRaisesRegex(ModelError, "neither inject/ nor remove/"):
             ctgan(self.folder)
-        folder = self._folder("inject")
+        folder = self.folder / "inject"
+        folder.mkdir()
         with self.assertRaisesRegex(ModelError, "no trained generator"):
             ctgan(self.folder)
-        train(self.cubes, self.config, folder)
+        copytree(self.trained / "inject", folder, dirs_exist_ok=True)
         (folder / "generator.safetensors").write_bytes(b"damaged")
         with self.assertRaisesRegex(ModelError, "not the file its card describes"):
             ctgan(self.folder)

@@ -83,7 +83,7 @@ def _spectrum(hu: NDArray[np.int16], centre: tuple[int, int], half: int, pixel_m
         return None
     patch = np.where(lung, patch - patch[lung].mean(), 0.0)
     window = np.outer(np.hanning(2 * half), np.hanning(2 * half))
-    power = np.abs(np.fft.fft2(patch * window)) ** 2 / (window**2).sum()
+    power = np.abs(np.fft.fft2(patch * window)) ** 2 / (window[lung] ** 2).sum()
     frequency = np.fft.fftfreq(2 * half, pixel_mm)
     radius = np.hypot(*np.meshgrid(frequency, frequency))
     rings = np.digitize(radius, FREQUENCIES) - 1

@@ -11,7 +11,8 @@ makes is for research on the detector: weights stay out of the project.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -74,24 +75,26 @@ class CubeSet:
     facts: dict[str, object]
 
 
-def cube_set(scans: Iterable[Scan], config: Config) -> CubeSet:
+def cube_set(scans: Sequence[Scan], config: Config) -> CubeSet:
     """The cubes of a configuration, the same for the same scans and seed. Raises InputError when there are none."""
     rng = np.random.default_rng(config.seed)
     nodules: list[Singles] = []
     others: list[Singles] = []
     patients = []
-    for scan in scans:
+    enough = math.ceil(config.cubes / len(scans)) if scans else 0  # places of a scan; all bases lie in memory
+    for number, scan in enumerate(scans, start=1):
         if scan.patient in config.without:
             continue
         volume = scan.load()
         if volume.spacing_mm[2] > _THICKEST_MM:
             continue
         patients.append(scan.patient)
+        print(f"Cutting cubes: scan {number} of {len(scans)}, {scan.name}", flush=True)
         if config.kind == "inject":
             nodules += [cut_base(volume, place) for place in nodule_places(scan.sites)]
-            places = knot_places(volume, _KNOTS)
+            places = knot_places(volume, min(_KNOTS, enough))
         else:
-            places = lung_places(volume, _LUNG_PLACES, rng)
+            places = lung_places(volume, min(_LUNG_PLACES, enough), rng)
         others += [cut_base(volume, place) for place in places]
     if not nodules and not others:
         raise InputError("the scans hold no place to learn from: give series of the chest with lung in them.")
@@ -120,8 +123,7 @@ def train(cubes: CubeSet, config: Config, folder: Path, device: str = "cpu") -> 
     scale = Scale.of(cubes.hu)
     real = scale.to_network(cubes.hu)
     pair = _Pair(config, device)
-    # A training may go on for longer than it was meant to.
-    checkpoint = Checkpoint(folder / "checkpoint.safetensors", replace(config, steps=0), **pair.parts())
+    checkpoint = Checkpoint(folder / "checkpoint.safetensors", _Identity.of(config, cubes), **pair.parts())
     first = checkpoint.load().step
     log = MetricsLog(folder, {"losses": LOSSES}, first=first, last=config.steps)
     since_log: list[dict[str, float]] = []
@@ -143,6 +145,18 @@ def train(cubes: CubeSet, config: Config, folder: Path, device: str = "cpu") -> 
             save_trained(pair.generator, scale, {**asdict(config), "steps": done, **cubes.facts}, folder)
             draw_samples(folder / f"samples-{done:06d}.png", *pair.samples(real), scale)
     log.close()
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """What a checkpoint is of. Its length is left out: a training may go on for longer than it was meant to."""
+
+    config: Config
+    cubes: dict[str, object]
+
+    @classmethod
+    def of(cls, config: Config, cubes: CubeSet) -> _Identity:
+        return cls(replace(config, steps=0), cubes.facts)
 
 
 class _Pair:
@@ -244,7 +258,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.pop("threads"))
     config = Config(**{**args, "without": tuple(args["without"])})
     folder.mkdir(parents=True, exist_ok=True)
-    print("Cutting cubes; this takes a minute or two.", flush=True)
     cubes = cube_set(read_source(*source), config)
     print(cubes.facts, flush=True)
     train(cubes, config, folder, device)
