@@ -69,6 +69,11 @@ WindowLogits = Callable[[NDArray[np.int16]], NDArray[np.float32]]
 """Windows [N, 32, 32] in HU → log(p/(1−p)), [N]: the first stage of every method but those of whole slices."""
 
 
+def slices_of(folds: Sequence[JudgedFold]) -> list[JudgedSlice]:
+    """The test slices of all folds."""
+    return [s for fold in folds for s in fold.slices]
+
+
 def judge_fold(method: Method, parts: Parts, scale: Scale, folder: Path, group: Group) -> JudgedFold:
     """Train what is not trained yet and judge the test slices; ``folder`` is the fold's, and keeps it all.
 
@@ -164,16 +169,13 @@ def swept(
     logits: WindowLogits, slices: Sequence[Slice], every: int, folder: Path
 ) -> list[NDArray[np.float32]]:
     """Heatmaps [r, c] of the slices; kept in ``folder``, so that a slice is swept once."""
-    maps: dict[str, NDArray[np.float32]] = {}
-    files = sorted(folder.glob("*.safetensors"))
-    for path in files:
-        maps |= load_file(path)
+    maps = kept_heatmaps(folder)
     missing = [s for s in slices if s.name not in maps]
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     for start in range(0, len(missing), _KEPT_TOGETHER):
         new = {s.name: heatmap(logits, s.hu, every) for s in missing[start : start + _KEPT_TOGETHER]}
-        number = len(files) + start // _KEPT_TOGETHER
+        number = len(list(folder.glob("*.safetensors")))
         save_file(new, folder / f"{number:05d}.safetensors")
         maps |= new
         done = start + len(new)
@@ -182,6 +184,14 @@ def swept(
             f"{folder.parent.name}: swept {done}/{len(missing)} slices, {left / 60:.1f} min left", flush=True
         )
     return [maps[s.name] for s in slices]
+
+
+def kept_heatmaps(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Slice name → heatmap [r, c] of every slice that ``swept`` kept there."""
+    maps: dict[str, NDArray[np.float32]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        maps |= load_file(path)
+    return maps
 
 
 def heatmap(logits: WindowLogits, hu: NDArray[np.int16], every: int) -> NDArray[np.float32]:

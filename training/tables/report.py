@@ -9,14 +9,14 @@ import numpy as np
 
 from training.evaluation.counts import Counts
 from training.evaluation.froc import RATES, froc, sensitivity_interval
-from training.evaluation.plots import plot_froc, plot_roc
 from training.evaluation.scans import counts_2d, counts_3d
-from training.evaluation.slices import UNTOUCHED, auc, auc_interval, slice_counts
+from training.evaluation.slices import UNTOUCHED, auc, slice_counts
 from training.evaluation.voxels import mean_f1
-from training.tables.cells import JudgedFold, JudgedSlice
+from training.tables.cells import JudgedSlice, slices_of
 from training.tables.methods import SliceRow
+from training.tables.pictures import write_pictures
 from training.tables.scans import JudgedScan
-from training.tables.sets import SPLITS, Split
+from training.tables.sets import SPLITS
 from training.tables.study import Cell, Study
 
 DASH = "–"
@@ -40,7 +40,7 @@ def write_results(study: Study, command: str, out: Path) -> None:
         lines += [f"## {title}", "", *_slice_table(study, rows), ""]
     lines += ["## How much the split leaks", "", *_leaks(study), ""]
     lines += ["## Table 4: whole scans", "", *_scan_tables(study), ""]
-    lines += _pictures(study, out)
+    lines += write_pictures(study, out.parent / "results")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
@@ -53,7 +53,7 @@ def _slice_table(study: Study, rows: Sequence[SliceRow]) -> list[str]:
         for split in SPLITS:
             cell = Cell(row.set, split, study.paper.methods[row.method])
             folds = study.done(cell)
-            columns.append(_figures(_judged(folds)) if folds else [DASH] * 5)
+            columns.append(_figures(slices_of(folds)) if folds else [DASH] * 5)
             if not folds:
                 notes.setdefault(study.why_missing(cell), []).append(cell.name)
             elif len(folds) < study.scale.folds_run:
@@ -65,10 +65,6 @@ def _slice_table(study: Study, rows: Sequence[SliceRow]) -> list[str]:
         together = (" / ".join(figures) for figures in zip(*columns, strict=True))
         lines.append(f"| {row.set} | {row.method} | {' | '.join(together)} |")
     return lines + [""] + [f"- {', '.join(f'`{c}`' for c in cells)}: {why}." for why, cells in notes.items()]
-
-
-def _judged(folds: Sequence[JudgedFold]) -> list[JudgedSlice]:
-    return [s for fold in folds for s in fold.slices]
 
 
 def _figures(judged: Sequence[JudgedSlice]) -> list[str]:
@@ -98,7 +94,9 @@ def _leaks(study: Study) -> list[str]:
         groups = []
         for forged in (True, False):
             for leaked in (True, False):
-                group = [s for s in _judged(folds) if (s.kind != UNTOUCHED) == forged and s.leaked == leaked]
+                group = [
+                    s for s in slices_of(folds) if (s.kind != UNTOUCHED) == forged and s.leaked == leaked
+                ]
                 groups.append(f"{sum(s.flagged for s in group)} of {len(group)}" if group else DASH)
         lines.append(f"| {cell.name} | {' | '.join(groups)} |")
     return lines if found else ["Nothing was run yet."]
@@ -190,36 +188,3 @@ def _froc_and_voxels(scans: Sequence[JudgedScan]) -> list[str]:
         f"Voxel F1 on the {len(voxels)} forged scans at the default operating point (changed by at least 10 HU, on the "
         f"heatmap's grid): mean {mean_f1(voxels):.3f}, all scans together {sum(voxels[1:], voxels[0]).f1:.3f}.",
     ]
-
-
-def _pictures(study: Study, out: Path) -> list[str]:
-    folder = out.parent / "results"
-    lines = ["## Pictures", ""]
-    for split in SPLITS:
-        curves = {}
-        for cell in (c for c in study.cells if c.split == split and c.set == "all"):
-            if judged := _judged(study.done(cell)):
-                curves[cell.method.name] = (
-                    [s.kind != UNTOUCHED for s in judged],
-                    [s.score for s in judged],
-                )
-        if curves:
-            path = folder / f"roc-{study.scale.name}-{split}.png"
-            plot_roc(curves, path)
-            lines += [f"![ROC, split: {split}](results/{path.name})", "", *_intervals(study, split), ""]
-    scans = [scan.places for _, scan in study.scans() if scan is not None]
-    if any(scan.sites for scan in scans):
-        path = folder / f"froc-{study.scale.name}.png"
-        plot_froc({"ctgan-v1": froc(scans)}, path, {"ctgan-v1": sensitivity_interval(scans)})
-        lines += [f"![FROC of the scans of Table 4](results/{path.name})", ""]
-    return lines if len(lines) > 2 else []
-
-
-def _intervals(study: Study, split: Split) -> list[str]:
-    lines = []
-    for cell in (c for c in study.cells if c.split == split and c.set == "all"):
-        if judged := _judged(study.done(cell)):
-            forged = [s.kind != UNTOUCHED for s in judged]
-            low, high = auc_interval(forged, [s.score for s in judged], [s.patient for s in judged])
-            lines.append(f"- {cell.method.name}, {split}: AUC 95 % by patient {low:.3f}–{high:.3f}.")
-    return lines

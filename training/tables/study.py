@@ -71,6 +71,10 @@ class Study:
         """The folds of a cell that were judged."""
         return [read_fold(path) for path in self._files(cell, ".json") if path.exists()]
 
+    def fold_folder(self, cell: Cell, fold: int) -> Path:
+        """Where everything of a fold lies: detectors in ``detectors/``, results by method."""
+        return self.folder / cell.set / cell.split / f"fold-{fold}"
+
     def why_missing(self, cell: Cell) -> str:
         """Why a cell holds nothing, or not all of its folds."""
         if reason := self._left_out(cell):
@@ -133,7 +137,8 @@ class Study:
         return read_folds(scale_path(self.scale.name).parent / self.scale.folds_file)
 
     @cached_property
-    def _set(self) -> list[Slice]:
+    def set(self) -> list[Slice]:
+        """The slices of the tables."""
         if self.scale.set == "genuine":
             return self.slices
         return paired_slices(
@@ -141,7 +146,7 @@ class Study:
         )
 
     def _parts(self, cell: Cell, fold: int) -> Parts:
-        slices = of_kind(self._set, cell.set)
+        slices = of_kind(self.set, cell.set)
         known = self._patient_folds if self.scale.folds_file else None
         fold_of = fold_of_slice(slices, cell.split, self.scale.folds, self.scale.seed, known)
         return divide(slices, fold_of, fold, self.scale.folds, self.scale.second_stage_folds, self.scale.seed)
@@ -160,8 +165,8 @@ class Study:
 
     def _files(self, cell: Cell, ending: str) -> list[Path]:
         """The cell's file of each fold that is to be run."""
-        folder = self.folder / cell.set / cell.split
-        return [folder / f"fold-{n}" / f"{cell.method.name}{ending}" for n in range(self.scale.folds_run)]
+        folders = (self.fold_folder(cell, fold) for fold in range(self.scale.folds_run))
+        return [folder / f"{cell.method.name}{ending}" for folder in folders]
 
     def _scan_path(self, row: ScanRow) -> Path:
         return self.folder / "scans" / f"{row.name}.json"
