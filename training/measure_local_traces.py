@@ -86,7 +86,7 @@ def z_faces(at: Surroundings) -> float:
     ratio = np.array([_mean(s[a]) / _mean(s[b]) for s, a, b in zip(step, within, beside, strict=True)])
     logs = np.log(ratio)
     low, high = at.centre - at.high // 2 - 1, at.centre - at.high // 2 - 1 + at.high
-    if not (0 <= low and high < len(logs)) or np.isnan(logs[[low, high]]).any():
+    if not (low >= 0 and high < len(logs)) or np.isnan(logs[[low, high]]).any():
         return float("nan")
     return float(logs[[low, high]].min() - np.nanmedian(logs))
 
