@@ -22,7 +22,7 @@ _LUNG_WINDOW = (-1000, 300)
 _SIDE = 512
 _MARGIN = 16
 _EXHIBITS = 3  # findings shown; all are in result.json
-_TILE = 244
+_TILE = 195
 _EXHIBIT_HEIGHT = _TILE + 62
 _TEXT, _GREY, _BACKGROUND, _MARK = (235, 235, 235), (150, 150, 150), (20, 20, 24), (80, 200, 255)
 # Dark violet to light yellow with rising lightness, so that it reads in grey and for the colour-blind.
@@ -116,29 +116,44 @@ def _mark(pen: ImageDraw.ImageDraw, result: ScanResult, k: int, shape: tuple[int
 
 
 def _show_exhibit(canvas: Image.Image, pen: ImageDraw.ImageDraw, exhibit: Exhibit, top: int) -> None:
-    """The site and the place whose noise it has, in the lung window, then the noise of both: it looks the same."""
+    """The site and the place whose noise it has, in the lung window, a part of the noise of both, and how much all of
+    it agrees at each shift of one over the other."""
     (i, j, k), (si, sj, sk) = exhibit.site_ijk, exhibit.source_ijk
     title = (
-        "Copied noise: the same noise at two places of the scan (right: the noise alone; black: no even lung)"
+        "Copied noise: laid over one another, the noise of two places agrees at one shift alone (right), "
+        "as only a copy does."
     )
     pen.text((_MARGIN, top), title, _TEXT, font=_font(14))
     tiles = (
         (f"site: slice {k}, pixel ({i}, {j})", _grey(exhibit.site_hu)),
-        (f"copied from: slice {sk}, pixel ({si}, {sj})", _grey(exhibit.source_hu)),
-        ("noise of the site", _noise_grey(exhibit.site_noise)),
+        (f"{'turned' if exhibit.turned else 'copied'} from: {sk}, ({si}, {sj})", _grey(exhibit.source_hu)),
+        ("noise in the site's square", _noise_grey(exhibit.site_noise)),
         ("noise it was copied from", _noise_grey(exhibit.source_noise)),
+        (
+            f"agreement, shifted by up to {len(exhibit.agreement) // 2} pixels",
+            _agreement_grey(exhibit.agreement),
+        ),
     )
+    row, column, side = exhibit.zoomed
     for n, (words, grey) in enumerate(tiles):
         left = _MARGIN + n * (_TILE + _MARGIN)
-        pen.text((left, top + 22), words, _GREY, font=_font(13))
+        pen.text((left, top + 22), words, _GREY, font=_font(12))
         # Nearest, so that each voxel can be compared with its copy.
         tile = Image.fromarray(grey).resize((_TILE, _TILE), Image.Resampling.NEAREST)
         canvas.paste(tile.convert("RGB"), (left, top + 42))
+        if n < 2:
+            scale = _TILE / len(grey)
+            corners = [(column, row), (column + side, row + side)]
+            pen.rectangle([(left + x * scale, top + 42 + y * scale) for x, y in corners], outline=_MARK)
 
 
 def _noise_grey(noise: NDArray[np.float32]) -> NDArray[np.uint8]:
-    grey = np.clip(144 + 37 * noise, 33, 255)
+    grey = np.clip(144 + 55 * noise / max(float(noise.std()), 1e-6), 33, 255)
     return np.where(noise == 0, 0, grey).astype(np.uint8)
+
+
+def _agreement_grey(agreement: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return (255 * np.clip(np.abs(agreement) / max(float(agreement.max()), 1e-6), 0, 1)).astype(np.uint8)
 
 
 def _profile(pen: ImageDraw.ImageDraw, result: ScanResult, box: tuple[int, int, int, int]) -> None:

@@ -87,8 +87,9 @@ def z_faces(at: Surroundings) -> float:
     ratio = np.array([_mean(s[a]) / _mean(s[b]) for s, a, b in zip(step, within, beside, strict=True)])
     logs = np.log(ratio)
     low, high = at.centre - at.high // 2 - 1, at.centre - at.high // 2 - 1 + at.high
-    usual = np.nanmedian(logs)
-    return float(min(logs[n] - usual if 0 <= n < len(logs) else np.nan for n in (low, high)))
+    if not (low >= 0 and high < len(logs)) or np.isnan(logs[[low, high]]).any():
+        return float("nan")
+    return float(logs[[low, high]].min() - np.nanmedian(logs))
 
 
 def noise_level(at: Surroundings) -> float:

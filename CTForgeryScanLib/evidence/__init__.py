@@ -1,7 +1,18 @@
 """Evidence that needs no training: traces of tampering that can be shown and said in one sentence.
 
 Each file is one family of tests. ``finding.py`` is what they answer with, ``noise.py`` lays bare the noise that the
-tests of the voxels compare, and ``examine`` runs them all.
+tests of the voxels compare, and ``examine_header`` and ``examine_voxels`` run them all.
+
+Tried at single places and dropped (``python -m training.measure_local_traces`` measures them, at 20 forged sites of
+each kind in 10 series against 58 untouched places, 38 of them where the detector is hottest). Evidence may err at one
+place of 4,000, so a trace that cannot tell forged sites from 58 untouched ones has no place here; of the forged sites
+above every untouched one (removals, injections) there were
+
+- one-sided change, the noise's skewness in the block: 0 and 0;
+- steps at the two z faces of the cube: 4 of 17 and 0 of 18;
+- noise level by HU band against the same tissue about it: 16 and 1. Removals separate (area under the curve 0.98),
+  measured at the site itself and on made-up tissue, whose grain is not a network's; not shown at one place of 4,000;
+- a spike at exactly -1000 HU: 0 and 0.
 """
 
 from __future__ import annotations

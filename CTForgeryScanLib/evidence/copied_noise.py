@@ -92,22 +92,26 @@ def copied_noise(
 ) -> list[Finding]:
     """Every place whose noise is a copy of the touch-up's block; or one answer that there is none.
 
-    ``noise`` is the volume's. Not applicable where too little flat lung lies at the block's place.
+    ``noise`` is the volume's. Not applicable where too little flat lung lies at the block's place, unless a
+    copy is found that tells that the scan was flipped since.
     """
     side = block_side(volume.spacing_mm)
     columns = published_columns(volume.shape, side)
-    voxels = max(_voxels_of_block(_column(volume, noise, corner, side), side) for corner in columns)
-    if voxels < _FEWEST_VOXELS:
-        text = (
-            "Copied noise was not looked for: the place that CT-GAN's touch-up copies from "
-            f"(43 % down, 27 % across) holds only {voxels} voxels of even lung; {_FEWEST_VOXELS} are needed."
-        )
-        return [Finding(not_applicable(TEST, text))]
+    voxels = [_voxels_of_block(_column(volume, noise, corner, side), side) for corner in columns]
+    searched = [corner for corner, count in zip(columns, voxels, strict=True) if count >= _FEWEST_VOXELS]
     copies = [
         copy
-        for copy in find_copies(volume, noise, columns, threshold.threshold, device, step)
+        for copy in find_copies(volume, noise, searched, threshold.threshold, device, step)
         if copy.score >= (threshold.beside if copy.beside else threshold.threshold)
     ]
+    step(1.0)
+    # The lung of the flipped places says nothing of a scan that was not flipped.
+    if not copies and columns[0] not in searched:
+        text = (
+            "Copied noise was not looked for: the place that CT-GAN's touch-up copies from "
+            f"(43 % down, 27 % across) holds only {voxels[0]} voxels of even lung; {_FEWEST_VOXELS} are needed."
+        )
+        return [Finding(not_applicable(TEST, text))]
     if not copies:
         text = "No part of the lung has the noise of the block that CT-GAN's touch-up copies."
         return [Finding(nothing_found(TEST, text, threshold=threshold.threshold))]

@@ -2,7 +2,7 @@
 
 A patch of 20 mm of the lung's whitened noise about each candidate, three slices high, in the eight symmetries of a
 square, is correlated by FFT with every slice of the lung. The candidates are the cascade's own, also those far below
-its thresholds: places where the smoothed heatmap is highest.
+its thresholds: places whose logits (``places.py``), averaged over three slices, are highest.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from CTForgeryScanLib.evidence.noise import Floats, LungNoise
 from CTForgeryScanLib.evidence.published_block import Kji
 from CTForgeryScanLib.evidence.thresholds import Threshold
 from CTForgeryScanLib.heatmap import Heatmap
+from CTForgeryScanLib.places import LIMIT, place_logits
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 
@@ -42,6 +43,7 @@ _LEAST_ENERGY = 400.0  # patches of less than some two hundred voxels of even lu
 _BESIDE = 8  # pixels about the patch itself, in any slice, that are no copy: rings and anatomy run on along k
 _AROUND = (2, 4)  # pixels beside a match where a copy must not agree
 _FEWEST_VOXELS = 300
+_PEAK = (7, 9, 9)  # slices, rows and columns of windows in which a candidate is the highest
 _AT_ONCE = 8  # slices that are correlated together
 
 
@@ -58,11 +60,17 @@ class Match:
 
 
 def candidates(heatmap: Heatmap, first: int, count: int = CANDIDATES) -> list[Kji]:
-    """The highest places [k, j, i] of the smoothed heatmap, in voxels of the whole volume; ``first`` is its slice 0."""
-    smooth = ndimage.gaussian_filter(heatmap.p, (1.0, 1.5, 1.5))
-    peaks = (smooth == ndimage.maximum_filter(smooth, (7, 9, 9))) & (smooth > 0)
+    """The most suspicious places [k, j, i] of the heatmap, in voxels of the whole volume; ``first`` is its slice 0."""
+    logits = ndimage.uniform_filter1d(place_logits(heatmap.p), 3, axis=0, mode="nearest")
+    peaks = (logits == ndimage.maximum_filter(logits, _PEAK)) & (logits > -LIMIT)
+    best: list[NDArray[np.int64]] = []
     places = np.argwhere(peaks)
-    best = places[np.argsort(-smooth[peaks])][:count]
+    for place in places[np.argsort(-logits[peaks], kind="stable")]:
+        # Where the logits are at their limit, neighbouring places are equal peaks.
+        if all((np.abs(place - other) > np.floor_divide(_PEAK, 2)).any() for other in best):
+            best.append(place)
+        if len(best) == count:
+            break
     return [(int(k) + first, int(STRIDE * r + CENTRE), int(STRIDE * c + CENTRE)) for k, r, c in best]
 
 
@@ -216,6 +224,6 @@ def _finding(volume: Volume, noise: LungNoise, threshold: Threshold, match: Matc
         (max(j - half, 0), min(j + half, volume.shape[1] - 1)),
         (max(k - _HALF_SLICES, 0), min(k + _HALF_SLICES, volume.shape[0] - 1)),
     )
-    shown = exhibit(volume, noise, match.candidate_kji, match.source_kji, 2 * half + 1)
+    shown = exhibit(volume, noise, match.candidate_kji, match.source_kji, 2 * half + 1, match.symmetry)
     certainty = 1 - threshold.probability_untouched(match.score)
     return Finding(evidence, Place(extent, certainty, shown))

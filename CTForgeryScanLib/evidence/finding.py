@@ -54,14 +54,28 @@ def nothing_found(
 
 @dataclass(frozen=True, eq=False)
 class Exhibit:
-    """Two places of a scan that a picture shows side by side: values int16 and whitened noise float32, each [j, i]."""
+    """Two places of a scan that a picture shows side by side.
+
+    Attributes:
+        site_ijk: where the site is, in the slice that is shown; ``source_ijk``: where the source is.
+        site_hu: int16 [j, i] about the site; ``source_hu``: about the source, turned as the site has it.
+        zoomed: first row, first column and side in pixels of the part of both whose noise is shown.
+        site_noise: that part's whitened noise, smoothed, float32 [j, i]; 0 where there is no even lung at both.
+        source_noise: the same of the source.
+        agreement: float32 [j, i], how much all their noise agrees at each shift of one over the other, the middle
+            being the copy's, in standard deviations of what independent noise gives.
+        turned: whether the source was mirrored or turned.
+    """
 
     site_ijk: tuple[int, int, int]
     source_ijk: tuple[int, int, int]
     site_hu: NDArray[np.int16]
     source_hu: NDArray[np.int16]
+    zoomed: tuple[int, int, int]
     site_noise: NDArray[np.float32]
     source_noise: NDArray[np.float32]
+    agreement: NDArray[np.float32]
+    turned: bool
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,14 +17,16 @@ import CTForgeryScanLib
 import phantoms
 from CTForgeryScanLib.errors import ScanCancelled
 from CTForgeryScanLib.evidence import copied_noise, copy_move, examine_voxels
+from CTForgeryScanLib.evidence.exhibit import as_copied, exhibit
 from CTForgeryScanLib.evidence.finding import Evidence, Step
 from CTForgeryScanLib.evidence.noise import LungNoise, lung_noise
-from CTForgeryScanLib.evidence.published_block import block_side
+from CTForgeryScanLib.evidence.published_block import block_side, source_slice
 from CTForgeryScanLib.evidence.thresholds import load_threshold
 from CTForgeryScanLib.models import load_model
 from CTForgeryScanLib.picture import draw
 from CTForgeryScanLib.volume import Volume, load_volume
 from small_models import write_model
+from support import needs_shared_data, real_data
 from training.forgers.copy_move import CopyMove
 from training.forgers.forger import ForgedVolume, Forger
 from training.forgers.published_pasting import PublishedPasting, procedural_content
@@ -184,7 +186,61 @@ class Search(unittest.TestCase):
         self.assertEqual(best.shift_kji, shift)
 
 
+class BlockAlongK(unittest.TestCase):
+    @settings(max_examples=25, deadline=None)
+    @given(
+        slices=st.integers(26, 44),
+        source=st.integers(8, 17),
+        shift=st.integers(-8, 8),
+        copied=st.floats(0.5, 1.0),
+        seed=st.integers(0, 1000),
+    )
+    def test_the_cube_shows_where_a_block_lies_that_is_higher_than_the_scan(
+        self, slices: int, source: int, shift: int, copied: float, seed: int
+    ) -> None:
+        """Noise of its own about the repainted cube, a third of it in the cube, the copied noise on both."""
+        side, cube = 60, (10, 46, 46)
+        site = min(max(source + shift, cube[0]), slices - cube[0])
+        rng = np.random.default_rng(seed)
+        block, own = rng.normal(size=(2, slices, side, side)).astype(np.float32)
+        own[site - cube[0] // 2 : site + cube[0] // 2, 7:53, 7:53] /= 3
+        there = np.zeros_like(block)
+        by = site - source
+        there[max(by, 0) : slices + min(by, 0)] = block[max(-by, 0) : slices - max(by, 0)]
+        self.assertAlmostEqual(
+            source_slice(block, own + np.float32(copied) * there, by, cube), source, delta=1
+        )
+
+
 class MovedPatches(unittest.TestCase):
+    @settings(max_examples=20, deadline=None)
+    @given(
+        symmetry=st.integers(0, 7),
+        source=st.tuples(st.integers(1, 10), st.integers(12, 40), st.integers(12, 40)),
+        flips=st.sets(st.sampled_from((0, 1, 2))),
+        seed=st.integers(0, 1000),
+    )
+    def test_a_patch_is_found_at_its_source_in_each_symmetry_and_flip(
+        self, symmetry: int, source: tuple[int, int, int], flips: set[int], seed: int
+    ) -> None:
+        white = np.random.default_rng(seed).normal(size=(12, 110, 120)).astype(np.float32)
+        place, half = (6, 80, 90), 9
+        (k, j, i), (sk, sj, si) = place, source
+        patch = white[sk - 1 : sk + 2, sj - half : sj + half + 1, si - half : si + half + 1]
+        white[k - 1 : k + 2, j - half : j + half + 1, i - half : i + half + 1] += as_copied(patch, symmetry)
+        ends = np.array(white.shape) - 1
+
+        def flipped(at: tuple[int, int, int]) -> tuple[int, int, int]:
+            k, j, i = (int(ends[n] - x) if n in flips else x for n, x in enumerate(at))
+            return k, j, i
+
+        noise = LungNoise(np.flip(white, tuple(flips)).copy(), (0, 0, 0), 30.0, 0.3, 0.0)
+        match = copy_move.MatchSearch(noise, half, CPU).best(flipped(place))
+        assert match is not None
+        self.assertEqual(match.source_kji, flipped(source))
+        if not flips & {1, 2}:
+            self.assertEqual(match.symmetry, symmetry)
+
     def test_a_moved_patch_is_found_in_each_symmetry(self) -> None:
         untouched = phantoms.chest(slices=30, size=320)
         seen = set()
@@ -208,6 +264,57 @@ class MovedPatches(unittest.TestCase):
     def test_outside_lung_it_is_not_applicable(self) -> None:
         (answer,) = answers(phantoms.chest(slices=30, size=320), copy_move.TEST, [(15, 160, 160)])
         self.assertFalse(answer.applicable)
+
+
+class Shown(unittest.TestCase):
+    def test_site_and_source_look_alike_and_agree_at_one_shift(self) -> None:
+        rng = np.random.default_rng(3)
+        for symmetry in range(8):
+            with self.subTest(symmetry):
+                white = rng.normal(size=(8, 90, 90)).astype(np.float32)
+                patch = white[1:4, 10:31, 10:31]
+                white[4:7, 55:76, 50:71] = as_copied(patch, symmetry) + 0.5 * white[4:7, 55:76, 50:71]
+                noise = LungNoise(white, (0, 0, 0), 30.0, 0.3, 0.0)
+                volume = volume_of(np.full(white.shape, -850, np.int16))
+                shown = exhibit(volume, noise, (5, 65, 60), (2, 20, 20), 21, symmetry)
+                self.assertIn(shown.site_ijk, [(60, 65, k) for k in (4, 5, 6)])
+                self.assertEqual(shown.source_ijk, (20, 20, shown.site_ijk[2] - 3))
+                alike = np.corrcoef(shown.site_noise.ravel(), shown.source_noise.ravel())[0, 1]
+                self.assertGreater(alike, 0.7)
+                self.assertEqual(int(shown.agreement.argmax()), shown.agreement.size // 2)
+                beside = np.delete(shown.agreement.ravel(), shown.agreement.size // 2)
+                self.assertGreater(shown.agreement.max(), 3 * np.abs(beside).max())
+
+
+@needs_shared_data
+class RealSeries(unittest.TestCase):
+    """A real series of 40 slices of 1 mm, the smallest to which the tests apply."""
+
+    def test_untouched_it_has_no_finding_and_forged_it_has_one_at_its_site(self) -> None:
+        untouched = load_volume(real_data() / "ct" / "R01-001")
+        ijk = (291, 303, 19)
+        rng = np.random.default_rng(1)
+        pasted = PASTING.forge(untouched, Site("R01-001", ijk, 20.0, "remove"), rng)
+        moved = CopyMove().forge(untouched, Site("R01-001", ijk, 28.0, "remove"), rng)
+        for test, forged in ((copied_noise.TEST, pasted), (copy_move.TEST, moved)):
+            with self.subTest(test):
+                quiet, found = (
+                    [
+                        f.evidence
+                        for f in examine_voxels(
+                            load_volume((hu, untouched.ijk_to_ras)),
+                            [ijk[::-1]] if test == copy_move.TEST else [],
+                            CPU,
+                            silent,
+                        )
+                        if f.evidence.test == test
+                    ]
+                    for hu in (untouched.hu, forged.hu)
+                )
+                self.assertEqual([(e.applicable, e.found) for e in quiet], [(True, False)])
+                (answer,) = found
+                self.assertTrue(answer.found, answer.text)
+                np.testing.assert_allclose(answer.center_ijk or (), ijk, atol=2)
 
 
 class Noise(unittest.TestCase):
