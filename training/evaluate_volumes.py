@@ -4,9 +4,9 @@
 [--forger published_pasting splice ctgan=WEIGHTS …]``
 
 Untouched series are forged (``training.forgers``), one site at a time. Each whole scan is judged by the detector and
-the region rule of the fold that never saw the patient. Whole volumes of the genuine CT-GAN are not at hand. Forgers that
-the detector was not trained on say more of what it will do with the next one than the published pasting, which it was
-trained on.
+the region rule of the fold that never saw the patient. Whole volumes of the genuine CT-GAN are not at hand: forgers
+that the detector was not trained on say more of what it will do with the next one than the published pasting, which it
+was trained on.
 """
 
 from __future__ import annotations
