@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from CTForgeryScanLib import __version__
+from CTForgeryScanLib.cards import DEFAULT_MODEL
 from CTForgeryScanLib.errors import CTForgeryScanError, InputError, OutputError, ScanCancelled
 from CTForgeryScanLib.process import end_with
 
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results"
     )
     scan.add_argument(
-        "--model", default="ctgan-v1", help="shipped model by name, or a model's folder (default: ctgan-v1)"
+        "--model", default=DEFAULT_MODEL, help="shipped model by name, or a model's folder (default: %(default)s)"
     )
     scan.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     scan.add_argument(

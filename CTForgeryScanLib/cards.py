@@ -9,7 +9,7 @@ from typing import Any
 
 from CTForgeryScanLib.errors import ModelError
 
-DEFAULT_MODEL = "ctgan-v1"
+DEFAULT_MODEL = "ctgan-v2"
 CARD = "model.json"
 
 

@@ -1,6 +1,6 @@
 """Judge the cascade out-of-fold, print the table of the README and complete the model's card.
 
-``python -m training.evaluate --config training/configs/ctgan-v1.yaml --data DIR --runs RUNS``
+``python -m training.evaluate --config training/configs/ctgan-v2.yaml --data DIR --runs RUNS``
 
 Reads what ``train_detector`` and ``fit_slice_classifier`` left in RUNS: no slice is judged by a detector or a slice
 classifier that saw its patient. Misses and false alarms are listed by name. Nothing is chosen here.

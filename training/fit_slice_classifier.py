@@ -1,6 +1,6 @@
 """Fit the second stage on out-of-fold heatmaps and put the model together.
 
-``python -m training.fit_slice_classifier --config training/configs/ctgan-v1.yaml --data DIR --runs RUNS``
+``python -m training.fit_slice_classifier --config training/configs/ctgan-v2.yaml --data DIR --runs RUNS``
 
 What judges a fold is fitted on the other folds' heatmaps: the slice classifier and its thresholds, chosen inside them
 by patient, and the Gumbel distribution of the hottest rises of untouched series (``regions.RegionRule``). What ships is

@@ -155,7 +155,7 @@ class Cards(unittest.TestCase):
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             self.assertEqual(main(["models"]), 0)
-        for words in ("ctgan-v1", "trained on:", "limits:", "untouched series with a region"):
+        for words in ("ctgan-v1", "ctgan-v2", "trained on:", "limits:", "untouched series with a region"):
             self.assertIn(words, out.getvalue())
 
 

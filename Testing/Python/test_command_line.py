@@ -205,7 +205,7 @@ class CommandLine(unittest.TestCase):
         self.assert_refused([self.clean], "model.json")
         status, _, err = run("scan", self.clean, "-o", self.out, "--model", "nonsense")
         self.assertEqual(status, 2)
-        self.assertIn("ctgan-v1", err)
+        self.assertIn("ctgan-v2", err)
 
     def test_some_of_several_fail(self) -> None:
         status, out, err = self.scan(self.folder / "nowhere.nrrd", self.clean, "-o", self.out)

@@ -262,7 +262,7 @@ class Refusals(ScanCase):
         from SlicerHost import hands
 
         hands.click(self.ui.setupSection)
-        self.assertIn("Model ctgan-v1 is whole", self.ui.setupLabel.text)
+        self.assertIn("Model ctgan-v2 is whole", self.ui.setupLabel.text)
         hands.click(self.ui.checkButton)
         self.assertIn("looking", self.ui.setupLabel.text)
         hands.wait_until(lambda: "processor cores" in self.ui.setupLabel.text, 180)

@@ -1,6 +1,6 @@
 """Speed and memory of the sweep, side by side in one run.
 
-``python Testing/benchmarks/sweep.py [--model ctgan-v1] [--device auto]`` prints tables: the dense pass against the
+``python Testing/benchmarks/sweep.py [--model ctgan-v2] [--device auto]`` prints tables: the dense pass against the
 same network window by window in batches of 256, in both precisions; seconds for 75, 150 and 300 slices (cost is
 linear); and the peak memory of scanning 300 slices. The slices are the bundled sample's, repeated.
 """
@@ -94,7 +94,7 @@ def compare(detector: LocalDetector, device: str, hu: NDArray[np.int16]) -> None
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Speed and memory of the sweep.")
-    parser.add_argument("--model", default="ctgan-v1")
+    parser.add_argument("--model", default="ctgan-v2")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     hu = load_volume(SAMPLE).hu
