@@ -76,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", type=Path, required=True, metavar="OUT", help="folder for the results"
     )
     scan.add_argument(
-        "--model", default=DEFAULT_MODEL, help="shipped model by name, or a model's folder (default: %(default)s)"
+        "--model",
+        default=DEFAULT_MODEL,
+        help="shipped model by name, or a model's folder (default: %(default)s)",
     )
     scan.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     scan.add_argument(
