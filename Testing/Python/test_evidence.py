@@ -189,7 +189,7 @@ class Search(unittest.TestCase):
 class BlockAlongK(unittest.TestCase):
     @settings(max_examples=25, deadline=None)
     @given(
-        slices=st.integers(26, 44),
+        slices=st.integers(26, 40),  # the block of 60 about slice 10 or a later one reaches beyond
         source=st.integers(8, 17),
         shift=st.integers(-8, 8),
         copied=st.floats(0.5, 1.0),

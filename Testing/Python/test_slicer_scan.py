@@ -348,7 +348,7 @@ class Doors(ScanCase):
             for n, pair in enumerate(zip(one, other, strict=True)):
                 self.assert_same(*pair, f"{path}[{n}]")
         elif isinstance(other, float):
-            self.assertAlmostEqual(one, other, places=9, msg=path)
+            self.assertAlmostEqual(one, other, places=6, msg=path)
         else:
             self.assertEqual(one, other, path)
 
