@@ -261,6 +261,8 @@ class TwoProcesses(unittest.TestCase):
     """The command itself, under torchrun, on a data folder of the published layout."""
 
     def setUp(self) -> None:
+        # The commands set the threads of this process, on which the last digits of other tests depend.
+        self.addCleanup(torch.set_num_threads, torch.get_num_threads())
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
         for name in ("ctgan", "pristine_slices", "ct"):
