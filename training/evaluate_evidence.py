@@ -34,7 +34,7 @@ from training.forgers.published_pasting import PublishedPasting, procedural_cont
 from training.lung_sites import Ijk, forged_at_random, random_lung_place
 from training.sites import SiteKind
 
-CHOSEN_ON = frozenset({"LIDC-IDRI-0002", "LIDC-IDRI-0314", "RIDER-0117", "R01-001"})
+CHOSEN_ON = frozenset({"LIDC-IDRI-0001", "LIDC-IDRI-0002", "LIDC-IDRI-0314", "RIDER-0117", "R01-001"})
 """Patients on whom the constants of the tests were chosen."""
 
 PASTING, MOVING = PublishedPasting(procedural_content), CopyMove()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -34,6 +34,8 @@ from CTForgeryScanLib.evidence.finding import (
 )
 from CTForgeryScanLib.evidence.noise import Floats, LungNoise, about
 from CTForgeryScanLib.evidence.published_block import (
+    COPIED_HU,
+    Column,
     Kji,
     block_side,
     cube_sides,
@@ -48,9 +50,6 @@ TEST = "copied_noise"
 NEAR_KJI = (3, 6, 6)
 """Shifts up to these are no copy: noise resembles itself there, for slices overlap and anatomy runs on. Along k alone
 (``beside``) it may do so at any distance, as rings do, so such copies have a higher threshold of their own."""
-
-_COPIED_HU = -800
-"""Brighter voxels of the block are replaced by the mean of the rest before its noise is added to a site."""
 
 _FEWEST_VOXELS = 3000  # of even lung in the block: fewer do not stand out
 _COARSE = 4  # the overlap's energy varies slowly, so it is correlated on cells of 4x4x4
@@ -200,7 +199,7 @@ def _column(volume: Volume, noise: LungNoise, corner: tuple[int, int], side: int
         for at, first, size in zip(corner, (j0, i0), noise.white.shape[1:], strict=True)
     )
     hu = volume.hu[:, j0 + rows.start : j0 + rows.stop, i0 + columns.start : i0 + columns.stop]
-    return _Block(noise.white[:, rows, columns] * (hu <= _COPIED_HU), (rows.start, columns.start))
+    return _Block(noise.white[:, rows, columns] * (hu <= COPIED_HU), (rows.start, columns.start))
 
 
 class _Search:
@@ -317,8 +316,11 @@ def _placed(run: _Run, score: float, volume: Volume, noise: LungNoise, corner: t
     side = block_side(volume.spacing_mm)
     move = run.shift
     j, i = corner[0] + side // 2, corner[1] + side // 2
-    source = noise.about(j, i, side) * (about(volume.hu, j, i, side, 0) <= _COPIED_HU)
-    site = noise.about(j + move[1], i + move[2], side)
+    source, site = (
+        Column(about(volume.hu, *place, side, 0), noise.about(*place, side))
+        for place in ((j, i), (j + move[1], i + move[2]))
+    )
+    source = replace(source, noise=source.noise * (source.hu <= COPIED_HU))
     k = source_slice(source, site, move[0], cube_sides(volume.spacing_mm))
     return Copy(score, (k + move[0], j + move[1], i + move[2]), (k, j, i), side)
 

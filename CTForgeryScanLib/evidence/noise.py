@@ -96,10 +96,9 @@ def lung_noise(volume: Volume, step: Step) -> LungNoise | None:
     flat = np.ascontiguousarray(flat[:, rows, columns])
     rest = np.empty(flat.shape, np.float32)
     for k, plane in enumerate(volume.hu[:, rows, columns]):
-        rest[k] = _without_anatomy(plane, flat[k])
+        rest[k] = without_anatomy(plane, flat[k], _REST)
         step(0.5 + 0.2 * (k + 1) / len(flat))
-    deviation = _deviation(rest[flat])
-    np.clip(rest, -_CLIP * deviation, _CLIP * deviation, out=rest)
+    deviation = clip_anatomy(rest, flat)
     bandwidth = _whiten(rest, flat, step)
     return LungNoise(rest, (0, rows.start, columns.start), deviation, bandwidth, clipped / max(lung, 1))
 
@@ -148,11 +147,18 @@ def _span(counts: NDArray[np.int64]) -> slice:
     return slice(int(filled[0]), int(filled[-1]) + 1)
 
 
-def _without_anatomy(plane: NDArray[np.int16], flat: Mask) -> Floats:
-    """A slice less the mean of the flat voxels about each; 0 where it is not flat."""
+def without_anatomy(plane: NDArray[np.int16] | Floats, flat: Mask, side: int) -> Floats:
+    """A slice [j, i] less the mean of the flat voxels in a square of ``side`` about each; 0 where it is not flat."""
     values = plane * flat.astype(np.float32)
-    share = ndimage.uniform_filter(flat.astype(np.float32), _REST)
-    return (plane - ndimage.uniform_filter(values, _REST) / np.maximum(share, 1e-3)) * flat
+    share = ndimage.uniform_filter(flat.astype(np.float32), side)
+    return (plane - ndimage.uniform_filter(values, side) / np.maximum(share, 1e-3)) * flat
+
+
+def clip_anatomy(rest: Floats, flat: Mask) -> float:
+    """Clip in place what sticks out of the noise; returns the noise's standard deviation."""
+    deviation = _deviation(rest[flat])
+    np.clip(rest, -_CLIP * deviation, _CLIP * deviation, out=rest)
+    return deviation
 
 
 def _deviation(values: Floats) -> float:

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 import phantoms
 from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.evidence.published_block import dome
 from CTForgeryScanLib.volume import load_volume
 from training import make_sample
 from training.forged_file import FORGED_KEY
 from training.forgers.forger import ForgedVolume
-from training.forgers.published_pasting import Content, PublishedPasting, _weight, procedural_content
+from training.forgers.published_pasting import Content, PublishedPasting, procedural_content
 from training.simulated_ct import PADDING_HU, Scanner, SimulatedCT, simulate
 from training.simulated_vessels import grow_tree, murray_radii
 from training.sites import Site, SiteKind
@@ -152,7 +153,7 @@ class TestPublishedPasting(unittest.TestCase):
         self.assertLess(abs(np.corrcoef(copied, plain)[0, 1]), 0.1)
 
     def test_blending_weights_are_the_published_ones(self) -> None:
-        injection, removal = _weight(59, 3.0), _weight(59, 0.1)
+        injection, removal = dome(59, 3.0), dome(59, 0.1)
         self.assertAlmostEqual(injection[29, 39], 0.76, delta=0.01)
         self.assertAlmostEqual(injection[29, 49], 0.33, delta=0.01)
         self.assertAlmostEqual(removal[29, 49], 0.76, delta=0.02)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.stats import norm
 
 from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.evidence.published_block import REMOVAL_SIGMAS, dome
 from CTForgeryScanLib.volume import Volume
 from training.forgers.ball import Floats
 from training.forgers.content import filled_from_lung, with_nodule
@@ -35,7 +35,7 @@ _RANGE_HU = {
     "inject": (-1438.0, 3363.0),
     "remove": (-3731.0, 5137.0),
 }  # what its equalisation tables can express
-_SIGMAS = {"inject": 3.0, "remove": 0.1}
+_SIGMAS = {"inject": 3.0, "remove": REMOVAL_SIGMAS}
 # HU per hundredth of network output, by HU: why its bright tissue is so much coarser than its lung
 _STEP_AT, _STEP_HU = (-1000.0, -812.0, -300.0, 200.0), (6.0, 6.0, 75.0, 75.0)
 
@@ -167,17 +167,9 @@ def _touch_up_noise(hu: NDArray[np.int16], side: int) -> Floats:
     return noise - noise.mean()
 
 
-def _weight(side: int, sigmas: float) -> Floats:
-    """Step 4: the blending dome [side, side] in 0…1, constant along k."""
-    half = sigmas + (sigmas + 0.5) / side
-    profile = np.diff(norm.cdf(np.linspace(-half, half, side + 1)))
-    dome = np.sqrt(np.outer(profile, profile))
-    return np.asarray((dome - dome.min()) / (dome.max() - dome.min()))
-
-
 def _blend(block: Floats, noise: Floats, original: Floats, kind: SiteKind) -> Floats:
     """Steps 4 and 5: touch up the block and fade it into the original."""
-    weight = _weight(block.shape[1], _SIGMAS[kind])[None]
+    weight = dome(block.shape[1], _SIGMAS[kind])[None]
     touched = block + noise
     if kind == "remove":
         return touched * weight + original * (1 - weight)
