@@ -34,6 +34,10 @@ class Config:
     """Whether the trained detector also sees every window turned by half (``LocalDetector``)."""
     made_sites: int = 0
     """Sites that are forged in each untouched series to train on (``made_slices``)."""
+    generators: bool = False
+    """Whether CT-GANs of ours (``--generators``) paint every other of them."""
+    start_from: str | None = None
+    """The model whose training this one goes on from (``--start``), fold by fold."""
     steps: int = 1500
     learning_rate: float = 4e-3
     weight_decay: float = 1e-2

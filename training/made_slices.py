@@ -1,39 +1,48 @@
 """Forged slices of our own making: the genuine ones show 33 scans, these the same way of forging on other scanners.
 
-CT-GAN's published pasting with made-up content (``forgers.published_pasting``), with and without its noise touch-up,
-at random places in the lungs of untouched series. They are made anew from the seed whenever they are asked for, so
-that nothing forged has to be kept.
+CT-GAN's published pasting, with and without its noise touch-up, with made-up content (``forgers.published_pasting``)
+or what generators of ours paint (``forgers.ctgan``), at random places in the lungs of untouched series and where
+readers marked nodules, to remove those. They are made anew from the seed whenever they are asked for, so that nothing
+forged has to be kept.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import cycle, islice, product
+from pathlib import Path
 
 import numpy as np
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import Volume
 from training.data import Slice, SliceSite
+from training.forgers.ctgan.forger import ctgan
 from training.forgers.forger import Forger
 from training.forgers.published_pasting import PublishedPasting, procedural_content
-from training.lung_sites import forged_at_random, random_lung_place
+from training.lung_sites import Ijk, forged_at_random, random_lung_place
 from training.sites import SiteKind
 
 REACH_MM = 10.0
 """Slices up to here from a site's centre hold forged tissue; CT-GAN's cube reaches 16 mm."""
 SLICES_OF_A_SITE = 4
-_FORGERS = (PublishedPasting(procedural_content), PublishedPasting(procedural_content, touch_up=False))
 _KINDS: tuple[SiteKind, ...] = ("inject", "remove")
+_OF_NODULES = 0.5  # part of the removals that removes a nodule, in series where readers marked some
 
 
-def made_slices(slices: Sequence[Slice], sites: int, seed: int) -> list[Slice]:
+def made_slices(
+    slices: Sequence[Slice], sites: int, seed: int, generators: Path | None = None
+) -> list[Slice]:
     """Forged slices of the untouched series among ``slices``, ``sites`` sites in each; forgers and kinds by turns.
 
-    A series whose spacing the pasting cannot work at gives none.
+    ``generators`` is the folder of CT-GANs (``inject/`` and ``remove/``) that paint every other site. A series whose
+    spacing the pasting cannot work at gives none. Raises ModelError for generators that are missing or damaged.
     """
+    pastings = [PublishedPasting(procedural_content), *([ctgan(generators)] if generators else [])]
+    forgers = [replace(pasting, touch_up=touch_up) for touch_up in (True, False) for pasting in pastings]
     series: dict[str, list[Slice]] = defaultdict(list)
     for s in slices:
         if s.between_mm and not s.forged:
@@ -41,7 +50,7 @@ def made_slices(slices: Sequence[Slice], sites: int, seed: int) -> list[Slice]:
     made: list[Slice] = []
     for index, name in enumerate(sorted(series)):
         members = sorted(series[name], key=lambda s: s.k)
-        for n, (forger, kind) in enumerate(islice(cycle(product(_FORGERS, _KINDS)), sites)):
+        for n, (forger, kind) in enumerate(islice(cycle(product(forgers, _KINDS)), sites)):
             made += _site(members, forger, kind, np.random.default_rng([seed, index, n]))
     return made
 
@@ -55,7 +64,9 @@ def _site(members: list[Slice], forger: Forger, kind: SiteKind, rng: np.random.G
         of.series,
     )
     try:
-        forged, site = forged_at_random(volume, forger, kind, rng, partial(random_lung_place, volume, rng))
+        forged, site = forged_at_random(
+            volume, forger, kind, rng, partial(_place, members, volume, kind, rng)
+        )
     except InputError:
         return []
     x, y, k = site.voxel
@@ -75,3 +86,11 @@ def _site(members: list[Slice], forger: Forger, kind: SiteKind, rng: np.random.G
         )
         for at in rng.permutation(near)[:SLICES_OF_A_SITE]
     ]
+
+
+def _place(members: list[Slice], volume: Volume, kind: SiteKind, rng: np.random.Generator) -> Ijk:
+    """Where to forge: a random place in lung or, for a removal, a nodule."""
+    nodules = [(round(x), round(y), k) for k, s in enumerate(members) for x, y in s.lesions]
+    if kind == "remove" and nodules and rng.random() < _OF_NODULES:
+        return nodules[rng.integers(len(nodules))]
+    return random_lung_place(volume, rng)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,6 +32,7 @@ from training.metrics_log import MetricsLog
 
 _CHECKPOINT_EVERY = 250
 _LOG_EVERY = 50
+_HEADS = ("head.2.weight", "head.2.bias")  # one row for each task
 _PANELS = {
     "loss": ("genuine_positive", "genuine_negative"),
     "loss of the auxiliary task": ("blended_positive", "blended_negative"),
@@ -58,8 +59,16 @@ def training_loss(
     return (torch.stack(parts) * weights).sum() / weights.sum(), [p.item() for p in parts]
 
 
-def train(slices: Sequence[Slice], config: Config, folder: Path, group: Group = ALONE) -> LocalDetector:
+def train(
+    slices: Sequence[Slice],
+    config: Config,
+    folder: Path,
+    group: Group = ALONE,
+    start: dict[str, Tensor] | None = None,
+) -> LocalDetector:
     """Train on all ``slices``; resumes from ``folder``'s checkpoint; returns the detector with one head.
+
+    ``start`` are the weights of a detector with one head to begin with.
 
     Several processes share each batch. The worst windows are then chosen in each share, so the weights differ a
     little from those that one process trains.
@@ -67,6 +76,8 @@ def train(slices: Sequence[Slice], config: Config, folder: Path, group: Group = 
     group.check(config.mix.total)
     torch.manual_seed(config.seed)
     network = LocalDetector(config.width, TASKS, config.half_turn).to(group.device)
+    if start:
+        _begin_with(network, start)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -112,11 +123,26 @@ def learning_rate(step: int, config: Config) -> float:
     return config.learning_rate * (1 + math.cos(math.pi * phase)) / 2
 
 
+def _begin_with(network: LocalDetector, start: dict[str, Tensor]) -> None:
+    """Take the trunk and the head of the genuine task from a detector with one head; other heads stay random."""
+    own = network.state_dict()
+    if own.keys() != start.keys() or any(own[name].shape[1:] != v.shape[1:] for name, v in start.items()):
+        raise InputError(
+            "The detector to start from has another shape than this configuration's: use its own."
+        )
+    with torch.no_grad():
+        for name, values in start.items():
+            if name in _HEADS:
+                own[name][GENUINE : GENUINE + 1] = values
+            else:
+                own[name].copy_(values)
+
+
 def _one_head(network: LocalDetector, config: Config) -> LocalDetector:
     """The detector that is shipped: the trunk and the head of the genuine task."""
     alone = LocalDetector(config.width, half_turn=config.half_turn)
     kept = {k: v.contiguous() for k, v in network.state_dict().items()}
-    for name in ("head.2.weight", "head.2.bias"):
+    for name in _HEADS:
         kept[name] = kept[name][GENUINE : GENUINE + 1].clone()
     alone.load_state_dict(kept)
     return alone.eval()
@@ -130,11 +156,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=["all"],
         help="folds to leave out, one training each; 'all' leaves none out",
     )
+    parser.add_argument("--generators", type=Path, help="folder with CT-GANs in inject/ and remove/")
+    parser.add_argument("--start", type=Path, help="--runs of the training that this one goes on from")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     experiment = read_experiment(args)
+    for needed, given, option in (
+        (experiment.config.generators, args.generators, "--generators"),
+        (experiment.config.start_from is not None, args.start, "--start"),
+    ):
+        if needed != (given is not None):
+            raise InputError(f"{args.config} {'needs' if needed else 'has no use for'} {option}.")
     with process_group(args.device) as group:
         for fold in args.fold:
             folder = args.runs / f"fold-{fold}"
@@ -145,8 +179,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             kept = [
                 s for s in experiment.slices if fold == "all" or experiment.fold_of[s.patient] != int(fold)
             ]
-            made = made_slices(kept, experiment.config.made_sites, experiment.config.seed)
-            detector = train([*kept, *made], experiment.config, folder, group)
+            made = made_slices(kept, experiment.config.made_sites, experiment.config.seed, args.generators)
+            start = load_file(args.start / folder.name / "detector.safetensors") if args.start else None
+            detector = train([*kept, *made], experiment.config, folder, group, start)
             if group.is_first:
                 config = json.dumps(detector.config)
                 save_file(detector.state_dict(), folder / "detector.safetensors", {"config": config})

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ except ImportError as error:
     raise unittest.SkipTest(f"{error.name} is absent: training needs the extra 'train'") from error
 
 from CTForgeryScanLib.cards import OperatingPoint
+from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.regions import RegionRule
 from training.blending import blend_site, splice, window_distance
@@ -31,6 +33,7 @@ from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
 from training.data import Slice, SliceSite, read_slices
 from training.evaluate import Judged, peak_on_site, series_regions, slice_scores
+from training.made_slices import made_slices
 from training.splits import make_folds, read_folds
 from training.train_detector import train
 
@@ -92,6 +95,26 @@ class MadeSites(unittest.TestCase):
         self.assertEqual(distance[0, 5], 0)
         self.assertEqual(distance[2, 5], 8)
         self.assertEqual(distance[0, 0], 20)
+
+
+class MadeSlices(unittest.TestCase):
+    def test_sites_of_a_series_are_forged_beside_their_twins(self) -> None:
+        hu = phantoms.chest(slices=30, size=256)
+        nodule = (80.0, 128.0)
+        series = [Slice(f"a/{k}", "a", "a", k, s, 0.7, 2.5, lesions=(nodule,)) for k, s in enumerate(hu)]
+        alone = Slice("b", "b", "b", 0, hu[0], 0.7)
+        made = made_slices([*series, alone], sites=8, seed=0)
+        self.assertEqual({s.patient for s in made}, {"a"})
+        self.assertEqual({s.kind for s in made}, {"inject", "remove"})
+        for s in made:
+            twin = series[s.k].hu
+            np.testing.assert_array_equal(s.twin, twin)
+            (site,) = s.forged
+            far = np.hypot(*np.ogrid[-site.y : 256 - site.y, -site.x : 256 - site.x]) > site.block
+            np.testing.assert_array_equal(s.hu[far], twin[far])
+            self.assertTrue((s.hu != twin).any())
+        removed = {(s.forged[0].x, s.forged[0].y) for s in made if s.kind == "remove"}
+        self.assertIn(nodule, removed)
 
 
 class Crops(unittest.TestCase):
@@ -156,6 +179,17 @@ class Training(unittest.TestCase):
         self.assertFalse(finished.training)
         with self.assertRaisesRegex(InputError, "another configuration"):
             train(slices(), replace(config, width=8), self.folder)
+
+    def test_it_begins_with_the_detector_that_it_is_given(self) -> None:
+        rng = np.random.default_rng(4)
+        start = {
+            name: torch.from_numpy(rng.normal(size=tuple(v.shape))).to(v.dtype)
+            for name, v in LocalDetector(self.config.width).state_dict().items()
+        }
+        unchanged = train(slices(), replace(self.config, steps=0), self.folder, start=start)
+        torch.testing.assert_close(unchanged.state_dict(), start)
+        with self.assertRaisesRegex(InputError, "another shape"):
+            train(slices(), replace(self.config, half_turn=True, width=32), self.folder / "wide", start=start)
 
     def test_configuration_files(self) -> None:
         config = read_config(ROOT / "training" / "configs" / "ctgan-v1.yaml")
