@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +27,8 @@ from training.config import read_config
 from training.evaluate import SITE_PX, read_judges
 from training.experiment import arguments
 from training.forgers.forger import Forger
-from training.forgers.registry import make_forger
-from training.lung_sites import forged_at_random, random_lung_place
+from training.forgers.registry import forger_of
+from training.lung_sites import DIAMETER_MM, forged_at_random, random_lung_place
 from training.out_of_fold import load_detector
 from training.sites import Site, SiteKind
 from training.splits import read_folds
@@ -47,8 +46,6 @@ SERIES = (
 """Series of at least 40 slices whose spacing CT-GAN can forge."""
 SITES = 4
 """Sites that each forger forges in a series, one at a time, its kinds by turns."""
-DIAMETER_MM = (8.0, 20.0)
-"""Of the sites; CT-GAN's cube has its own size."""
 FROM_THE_ENDS = 12
 
 
@@ -120,12 +117,6 @@ def _near(place: tuple[float, float], ijk: tuple[int, int, int]) -> bool:
     return bool(np.hypot(place[0] - ijk[0], place[1] - ijk[1]) < SITE_PX)
 
 
-def _forger(word: str) -> Forger:
-    """The forger of a command line's NAME or NAME=WEIGHTS."""
-    name, _, weights = word.partition("=")
-    return make_forger(name, Path(weights) if weights else None)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Forge, scan and print one row a site, and for each forger the sums."""
     parser = arguments("Judge the cascade on whole volumes forged at known places.")
@@ -139,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     fold_of = read_folds(args.config.parent / read_config(args.config).folds)
     judges = read_judges(args.runs)
-    forgers = [_forger(word) for word in args.forger]
+    forgers = [forger_of(word) for word in args.forger]
     outcomes: list[Outcome] = []
     for series in SERIES:
         volume = load_volume(args.data / "ct" / series)

@@ -16,6 +16,9 @@ from training.sites import Site, SiteKind
 
 Ijk = tuple[int, int, int]
 
+DIAMETER_MM = (8.0, 20.0)
+"""Of the sites that are forged; CT-GAN's cube has its own size."""
+
 
 def random_lung_place(
     volume: Volume, rng: np.random.Generator, *, off_the_ends: int = 0, inside: bool = False, tries: int = 500

@@ -1,9 +1,9 @@
 """Forged slices of our own making: the genuine ones show 33 scans, these the same way of forging on other scanners.
 
-CT-GAN's published pasting, with and without its noise touch-up, with made-up content (``forgers.published_pasting``)
-or what generators of ours paint (``forgers.ctgan``), at random places in the lungs of untouched series and where
-readers marked nodules, to remove those. They are made anew from the seed whenever they are asked for, so that nothing
-forged has to be kept.
+Any forgers will do. ``pastings`` are CT-GAN's published pasting, with and without its noise touch-up, with made-up
+content (``forgers.published_pasting``) or what generators of ours paint (``forgers.ctgan``). They forge at random
+places in the lungs of untouched series and, where readers marked nodules, remove those. The slices are made anew from
+the seed whenever they are asked for, so that nothing forged has to be kept.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import cycle, islice, product
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import Volume
@@ -23,34 +24,39 @@ from training.data import Slice, SliceSite
 from training.forgers.ctgan.forger import ctgan
 from training.forgers.forger import Forger
 from training.forgers.published_pasting import PublishedPasting, procedural_content
-from training.lung_sites import Ijk, forged_at_random, random_lung_place
+from training.lung_sites import DIAMETER_MM, Ijk, forged_at_random, random_lung_place
 from training.sites import SiteKind
 
 REACH_MM = 10.0
-"""Slices up to here from a site's centre hold forged tissue; CT-GAN's cube reaches 16 mm."""
+"""Slices up to here from a site's centre may be taken; CT-GAN's cube reaches 16 mm."""
 SLICES_OF_A_SITE = 4
-_KINDS: tuple[SiteKind, ...] = ("inject", "remove")
+_CENTRE_PX = 4  # pixels about a site's centre of which a slice that is taken has some changed
 _OF_NODULES = 0.5  # part of the removals that removes a nodule, in series where readers marked some
 
 
-def made_slices(
-    slices: Sequence[Slice], sites: int, seed: int, generators: Path | None = None
-) -> list[Slice]:
+def pastings(generators: Path | None) -> list[Forger]:
+    """CT-GAN's way of forging; ``generators`` is the folder of CT-GANs (``inject/`` and ``remove/``) that also paint.
+
+    Raises ModelError for generators that are missing or damaged.
+    """
+    painted = [PublishedPasting(procedural_content), *([ctgan(generators)] if generators else [])]
+    return [replace(pasting, touch_up=touch_up) for touch_up in (True, False) for pasting in painted]
+
+
+def made_slices(slices: Sequence[Slice], forgers: Sequence[Forger], sites: int, seed: int) -> list[Slice]:
     """Forged slices of the untouched series among ``slices``, ``sites`` sites in each; forgers and kinds by turns.
 
-    ``generators`` is the folder of CT-GANs (``inject/`` and ``remove/``) that paint every other site. A series whose
-    spacing the pasting cannot work at gives none. Raises ModelError for generators that are missing or damaged.
+    A series whose spacing a forger cannot work at gives none of its.
     """
-    pastings = [PublishedPasting(procedural_content), *([ctgan(generators)] if generators else [])]
-    forgers = [replace(pasting, touch_up=touch_up) for touch_up in (True, False) for pasting in pastings]
     series: dict[str, list[Slice]] = defaultdict(list)
     for s in slices:
         if s.between_mm and not s.forged:
             series[s.series].append(s)
+    turns = [(forger, kind) for forger in forgers for kind in forger.kinds]
     made: list[Slice] = []
     for index, name in enumerate(sorted(series)):
         members = sorted(series[name], key=lambda s: s.k)
-        for n, (forger, kind) in enumerate(islice(cycle(product(forgers, _KINDS)), sites)):
+        for n, (forger, kind) in enumerate(islice(cycle(turns), sites)):
             made += _site(members, forger, kind, np.random.default_rng([seed, index, n]))
     return made
 
@@ -63,29 +69,39 @@ def _site(members: list[Slice], forger: Forger, kind: SiteKind, rng: np.random.G
         np.diag([of.spacing_mm, of.spacing_mm, of.between_mm, 1.0]),
         of.series,
     )
+    place = partial(_place, members, volume, kind, rng)
     try:
-        forged, site = forged_at_random(
-            volume, forger, kind, rng, partial(_place, members, volume, kind, rng)
-        )
+        forged, site = forged_at_random(volume, forger, kind, rng, place, DIAMETER_MM)
     except InputError:
         return []
     x, y, k = site.voxel
     reach = int(REACH_MM / of.between_mm)
-    near = np.arange(max(k - reach, 0), min(k + reach + 1, len(members)))
+    near = range(max(k - reach, 0), min(k + reach + 1, len(members)))
+    about = np.s_[y - _CENTRE_PX : y + _CENTRE_PX + 1, x - _CENTRE_PX : x + _CENTRE_PX + 1]
+    changed = [at for at in near if forged.changed_mask[at][about].any()]
+    name = f"made/{of.series}/{forger.name}-{x}-{y}-{k}-{kind}"
     return [
         Slice(
-            name=f"made/{of.series}/{x}-{y}-{k}-{kind}/{at}",
+            name=f"{name}/{at}",
             patient=of.patient,
-            series=f"made/{of.series}/{x}-{y}-{k}-{kind}",
+            series=name,
             k=int(at),
             hu=forged.hu[at].copy(),  # a view would keep the whole volume
             spacing_mm=of.spacing_mm,
             between_mm=of.between_mm,
-            forged=(SliceSite(x, y, forged.metadata["block_voxels"], abs(at - k) * of.between_mm, kind),),
+            forged=(
+                SliceSite(x, y, _block(forged.changed_mask[at], x, y), abs(at - k) * of.between_mm, kind),
+            ),
             twin=members[at].hu,
         )
-        for at in rng.permutation(near)[:SLICES_OF_A_SITE]
+        for at in rng.permutation(changed)[:SLICES_OF_A_SITE]
     ]
+
+
+def _block(changed: NDArray[np.bool_], x: int, y: int) -> int:
+    """Side in pixels of the square about (x, y) that holds all that changed in a slice [j, i]."""
+    rows, columns = np.nonzero(changed)
+    return 2 * int(max(np.abs(rows - y).max(initial=0), np.abs(columns - x).max(initial=0))) + 1
 
 
 def _place(members: list[Slice], volume: Volume, kind: SiteKind, rng: np.random.Generator) -> Ijk:

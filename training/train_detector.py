@@ -27,7 +27,7 @@ from training.crops import GENUINE, TASKS, CropSampler
 from training.data import Slice
 from training.distributed import ALONE, Group, process_group
 from training.experiment import arguments, read_experiment, run
-from training.made_slices import made_slices
+from training.made_slices import made_slices, pastings
 from training.metrics_log import MetricsLog
 
 _CHECKPOINT_EVERY = 250
@@ -169,6 +169,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ):
         if needed != (given is not None):
             raise InputError(f"{args.config} {'needs' if needed else 'has no use for'} {option}.")
+    forgers = pastings(args.generators)
     with process_group(args.device) as group:
         for fold in args.fold:
             folder = args.runs / f"fold-{fold}"
@@ -179,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             kept = [
                 s for s in experiment.slices if fold == "all" or experiment.fold_of[s.patient] != int(fold)
             ]
-            made = made_slices(kept, experiment.config.made_sites, experiment.config.seed, args.generators)
+            made = made_slices(kept, forgers, experiment.config.made_sites, experiment.config.seed)
             start = load_file(args.start / folder.name / "detector.safetensors") if args.start else None
             detector = train([*kept, *made], experiment.config, folder, group, start)
             if group.is_first:

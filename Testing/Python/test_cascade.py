@@ -17,7 +17,7 @@ import SimpleITK as sitk
 import CTForgeryScanLib
 import phantoms
 from CTForgeryScanLib.__main__ import main
-from CTForgeryScanLib.cards import list_models
+from CTForgeryScanLib.cards import DEFAULT_MODEL, list_models
 from CTForgeryScanLib.cascade import Progress, ScanResult
 from CTForgeryScanLib.errors import ModelError, ScanCancelled
 from CTForgeryScanLib.heatmap import Sweeper
@@ -155,7 +155,7 @@ class Cards(unittest.TestCase):
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             self.assertEqual(main(["models"]), 0)
-        for words in ("ctgan-v1", "ctgan-v2", "trained on:", "limits:", "untouched series with a region"):
+        for words in ("ctgan-v1", DEFAULT_MODEL, "trained on:", "limits:", "untouched series with a region"):
             self.assertIn(words, out.getvalue())
 
 

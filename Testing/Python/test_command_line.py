@@ -21,6 +21,7 @@ import SimpleITK as sitk
 
 import phantoms
 from CTForgeryScanLib.__main__ import main
+from CTForgeryScanLib.cards import DEFAULT_MODEL
 from small_models import write_model
 from support import ROOT
 
@@ -205,7 +206,7 @@ class CommandLine(unittest.TestCase):
         self.assert_refused([self.clean], "model.json")
         status, _, err = run("scan", self.clean, "-o", self.out, "--model", "nonsense")
         self.assertEqual(status, 2)
-        self.assertIn("ctgan-v2", err)
+        self.assertIn(DEFAULT_MODEL, err)
 
     def test_some_of_several_fail(self) -> None:
         status, out, err = self.scan(self.folder / "nowhere.nrrd", self.clean, "-o", self.out)

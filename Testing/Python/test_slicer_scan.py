@@ -22,6 +22,7 @@ import SimpleITK as sitk
 
 import phantoms
 from CTForgeryScanLib.__main__ import main
+from CTForgeryScanLib.cards import DEFAULT_MODEL
 from CTForgeryScanLib.environment import Found, Package
 from CTForgeryScanLib.process import process_lives
 from slicer_scenes import MODULE, SAMPLE, add_ct, marked_ct, model_folder
@@ -262,7 +263,7 @@ class Refusals(ScanCase):
         from SlicerHost import hands
 
         hands.click(self.ui.setupSection)
-        self.assertIn("Model ctgan-v2 is whole", self.ui.setupLabel.text)
+        self.assertIn(f"Model {DEFAULT_MODEL} is whole", self.ui.setupLabel.text)
         hands.click(self.ui.checkButton)
         self.assertIn("looking", self.ui.setupLabel.text)
         hands.wait_until(lambda: "processor cores" in self.ui.setupLabel.text, 180)

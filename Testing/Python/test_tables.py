@@ -246,7 +246,7 @@ class Report(unittest.TestCase):
     def test_nothing_run_is_a_table_of_dashes(self) -> None:
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
-        study = Study(read_scale(scale_path("full")), read_paper_tables(), listed(), folder)
+        study = Study(read_scale(scale_path("full")), read_paper_tables(), listed(), folder, FORGER)
         write_results(study, "test", folder / "RESULTS.md")
         text = (folder / "RESULTS.md").read_text(encoding="utf-8")
         self.assertIn("| all | Ours | – / – / 0.935 |", text)

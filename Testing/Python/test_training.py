@@ -33,7 +33,7 @@ from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
 from training.data import Slice, SliceSite, read_slices
 from training.evaluate import Judged, peak_on_site, series_regions, slice_scores
-from training.made_slices import made_slices
+from training.made_slices import made_slices, pastings
 from training.splits import make_folds, read_folds
 from training.train_detector import train
 
@@ -103,7 +103,7 @@ class MadeSlices(unittest.TestCase):
         nodule = (80.0, 128.0)
         series = [Slice(f"a/{k}", "a", "a", k, s, 0.7, 2.5, lesions=(nodule,)) for k, s in enumerate(hu)]
         alone = Slice("b", "b", "b", 0, hu[0], 0.7)
-        made = made_slices([*series, alone], sites=8, seed=0)
+        made = made_slices([*series, alone], pastings(None), sites=8, seed=0)
         self.assertEqual({s.patient for s in made}, {"a"})
         self.assertEqual({s.kind for s in made}, {"inject", "remove"})
         for s in made:

@@ -1,6 +1,6 @@
 """The dense detector against the paper's own network window by window: one 512×512 slice, side by side in one run.
 
-``PYTHONPATH=. python Testing/benchmarks/reference.py [--model ctgan-v2] [--device auto] [--threads N] [--windows N]``
+``PYTHONPATH=. python Testing/benchmarks/reference.py [--model NAME] [--device auto] [--threads N] [--windows N]``
 
 prints the seconds of each and their ratio, by the clock and in processor time, which also holds on a machine that is
 busy with other things (but tells nothing of a GPU). The slice is the bundled sample's, widened by reflection where it
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from CTForgeryScanLib.cards import DEFAULT_MODEL
 from CTForgeryScanLib.heatmap import Sweeper, choose_device
 from CTForgeryScanLib.models import load_model
 from CTForgeryScanLib.volume import load_volume
@@ -55,7 +56,7 @@ def seconds(work: Callable[[], object], rounds: int) -> NDArray[np.float64]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="The dense detector against the paper's network.")
-    parser.add_argument("--model", default="ctgan-v2")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--windows", type=int, help="how many the reference judges; else all")

@@ -1,6 +1,6 @@
 """Speed and memory of the sweep, side by side in one run.
 
-``python Testing/benchmarks/sweep.py [--model ctgan-v2] [--device auto]`` prints tables: the dense pass against the
+``python Testing/benchmarks/sweep.py [--model NAME] [--device auto]`` prints tables: the dense pass against the
 same network window by window in batches of 256, in both precisions; seconds for 75, 150 and 300 slices (cost is
 linear); and the peak memory of scanning 300 slices. The slices are the bundled sample's, repeated.
 """
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from CTForgeryScanLib.cards import DEFAULT_MODEL
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.heatmap import Sweeper
 from CTForgeryScanLib.models import load_model
@@ -94,7 +95,7 @@ def compare(detector: LocalDetector, device: str, hu: NDArray[np.int16]) -> None
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Speed and memory of the sweep.")
-    parser.add_argument("--model", default="ctgan-v2")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     hu = load_volume(SAMPLE).hu

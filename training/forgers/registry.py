@@ -49,3 +49,9 @@ def make_forger(name: str, weights: Path | None = None, donor: Volume | None = N
     if weights:
         raise InputError(f"the forger {name} needs no weights; leave out --weights")
     return forgers[name]
+
+
+def forger_of(word: str) -> Forger:
+    """The forger of a command line's NAME or NAME=WEIGHTS. Raises as ``make_forger`` does."""
+    name, _, weights = word.partition("=")
+    return make_forger(name, Path(weights) if weights else None)

@@ -18,6 +18,8 @@ import torch
 from training.data import read_slices
 from training.distributed import process_group
 from training.experiment import run
+from training.forgers.ctgan.forger import ctgan
+from training.forgers.published_pasting import PublishedPasting, procedural_content
 from training.tables.methods import read_paper_tables
 from training.tables.report import write_results
 from training.tables.scale import read_scale, scale_path
@@ -40,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--cells", default="*", help="pattern of the cells to run, set/split/method or scans/NAME"
     )
+    parser.add_argument(
+        "--generators", type=Path, help="folder with CT-GANs in inject/ and remove/, to forge scans with"
+    )
     parser.add_argument("--out", type=Path, default=Path("training/RESULTS.md"), help="where the tables go")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -48,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = Path(args.scale) if args.scale.endswith(".yaml") else scale_path(args.scale)
     scale = read_scale(path)
     slices = read_slices(args.data, frozenset(scale.never_train))
-    study = Study(scale, read_paper_tables(), slices, args.runs)
+    forger = ctgan(args.generators) if args.generators else PublishedPasting(procedural_content)
+    study = Study(scale, read_paper_tables(), slices, args.runs, forger)
     with process_group(args.device) as group:
         for cell in study.cells:
             if fnmatchcase(cell.name, args.cells):
@@ -58,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if fnmatchcase(f"scans/{row.name}", args.cells):
                     study.run_scan(row)
             command = f"python -m training.tables --scale {args.scale} --data DATA --runs RUNS"
+            command += " --generators GENERATORS" if args.generators else ""
             write_results(study, command, args.out)
             print(f"{args.out} is written")
 

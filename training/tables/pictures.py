@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from CTForgeryScanLib.cards import DEFAULT_MODEL
 from CTForgeryScanLib.windows import grid_shape
 from training.evaluation.froc import froc, sensitivity_interval
 from training.evaluation.plots import ShownSlice, plot_froc, plot_heatmaps, plot_roc, plot_training
@@ -26,7 +27,7 @@ def write_pictures(study: Study, folder: Path) -> list[str]:
     scans = [scan.places for _, scan in study.scans() if scan is not None]
     if any(scan.sites for scan in scans):
         path = folder / f"froc-{study.scale.name}.png"
-        plot_froc({"ctgan-v1": froc(scans)}, path, {"ctgan-v1": sensitivity_interval(scans)})
+        plot_froc({DEFAULT_MODEL: froc(scans)}, path, {DEFAULT_MODEL: sensitivity_interval(scans)})
         lines += [_shown("FROC of the scans of table 4", path), ""]
     curves = _training_curves(study)
     if curves:

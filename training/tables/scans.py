@@ -1,7 +1,7 @@
 """Table 4: whole scans forged at one to three places, judged by the detector and rules that never saw the patient.
 
-The paper attacked its scans with CT-GAN. Here CT-GAN's published pasting does it with made-up content, as in
-``evaluate_volumes``: no generator is needed.
+The paper attacked its scans with CT-GAN. Here CT-GAN's published pasting does it, with made-up content or what
+generators of ours paint.
 """
 
 from __future__ import annotations

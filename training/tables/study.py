@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from CTForgeryScanLib.cards import DEFAULT_MODEL
 from CTForgeryScanLib.errors import CTForgeryScanError, InputError
 from CTForgeryScanLib.heatmap import Sweeper
 from training.config import Config, FalseAlarms
@@ -15,7 +16,7 @@ from training.data import Slice
 from training.distributed import Group
 from training.evaluate import read_judged
 from training.fit_slice_classifier import fit
-from training.forgers.published_pasting import PublishedPasting, procedural_content
+from training.forgers.forger import Forger
 from training.out_of_fold import load_detector, out_of_fold_heatmaps, untouched_series
 from training.sites import SiteKind
 from training.splits import read_folds
@@ -25,8 +26,6 @@ from training.tables.pairs import paired_slices
 from training.tables.scale import Scale, scale_path
 from training.tables.scans import JudgedScan, forge_scan, judge_scan, keep_scan, read_scan
 from training.tables.sets import SPLITS, Parts, Split, divide, fold_of_slice, of_kind
-
-_FORGER = PublishedPasting(procedural_content)
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,8 @@ class Study:
     paper: PaperTables
     slices: list[Slice]
     runs: Path
+    forger: Forger
+    """What forges the scans of table 4 and the pairs of the full scale."""
 
     @property
     def folder(self) -> Path:
@@ -124,7 +125,7 @@ class Study:
             raise InputError(f"The series '{name}' of scan {row.name} is not in the data: name another one.")
         print(f"scan {row.name}: {name}", flush=True)
         kind: SiteKind = "inject" if row.kind == "inject" else "remove"
-        scan = forge_scan(series[name].volume, [kind] * row.sites, _FORGER, self.scale.seed)
+        scan = forge_scan(series[name].volume, [kind] * row.sites, self.forger, self.scale.seed)
         patient = series[name].slices[0].patient
         fold = self._patient_folds[patient]
         others = [s for s in self.slices if self._patient_folds[s.patient] != fold]
@@ -142,7 +143,7 @@ class Study:
         if self.scale.set == "genuine":
             return self.slices
         return paired_slices(
-            untouched_series(self.slices), _FORGER, self.scale.sites_per_series, self.scale.seed
+            untouched_series(self.slices), self.forger, self.scale.sites_per_series, self.scale.seed
         )
 
     def _parts(self, cell: Cell, fold: int) -> Parts:
@@ -169,7 +170,7 @@ class Study:
         return [folder / f"{cell.method.name}{ending}" for folder in folders]
 
     def _scan_path(self, row: ScanRow) -> Path:
-        return self.folder / "scans" / f"{row.name}.json"
+        return self.folder / "scans" / self.forger.name / f"{row.name}.json"
 
 
-_DENSE = Config("ctgan-v1", "", false_alarms={"standard": FalseAlarms(1, 0.5)})
+_DENSE = Config(DEFAULT_MODEL, "", false_alarms={"standard": FalseAlarms(1, 0.5)})

@@ -1,0 +1,79 @@
+"""The train × test matrix: rows, equal batches, and when a site counts as found."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+import unittest
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import phantoms
+
+try:
+    import matplotlib  # noqa: F401
+    import sklearn  # noqa: F401
+    import tensorboard  # noqa: F401
+    import yaml  # noqa: F401
+except ImportError as error:
+    raise unittest.SkipTest(f"{error.name} is absent: training needs the extra 'train'") from error
+
+from CTForgeryScanLib.detector import LocalDetector
+from CTForgeryScanLib.heatmap import Sweeper
+from CTForgeryScanLib.places import place_logits
+from CTForgeryScanLib.windows import CENTRE, STRIDE
+from training.crops import Mix
+from training.data import Slice, SliceSite
+from training.forger_matrix import found_share, mix_for, rows_of, write_matrix
+
+
+class Matrix(unittest.TestCase):
+    def test_each_forger_is_alone_once_and_left_out_once(self) -> None:
+        names = ["genuine", "splice", "ctgan"]
+        rows = rows_of(names)
+        self.assertEqual(len({row.name for row in rows}), 2 * len(names) + 1)
+        for name in names:
+            self.assertIn((name,), [row.trained_on for row in rows])
+            self.assertEqual(sum(name not in row.trained_on for row in rows), len(names))
+
+    def test_every_row_sees_as_many_forged_and_untouched_crops(self) -> None:
+        mix = Mix(genuine=6, genuine_elsewhere=2, made=6, twins=2)
+        for row in rows_of(["genuine", "splice"]):
+            of_row = mix_for(mix, row)
+            self.assertEqual(of_row.genuine + of_row.made, 12)
+            self.assertEqual(of_row.total, mix.total)
+            self.assertEqual(of_row.genuine > 0, "genuine" in row.trained_on)
+            self.assertEqual(of_row.made > 0, "splice" in row.trained_on)
+
+    def test_a_site_is_found_where_it_is_hotter_than_the_untouched(self) -> None:
+        sweeper = Sweeper(LocalDetector(16).eval(), "cpu")
+        planes = phantoms.chest(slices=4, size=128)
+        maps = [place_logits(p) for p in sweeper.sweep(planes)]
+        order = np.argsort([m.max() for m in maps])
+        untouched = [Slice(str(k), "p", "p", k, planes[k], 0.7) for k in order]
+
+        def forged(k: int) -> Slice:
+            r, c = np.unravel_index(np.argmax(maps[k]), maps[k].shape)
+            site = SliceSite(float(STRIDE * c + CENTRE), float(STRIDE * r + CENTRE), 41, 0.0, "inject")
+            return replace(untouched[0], hu=planes[k], forged=(site,))
+
+        hot, cold = forged(order[-1]), forged(order[0])
+        shares = found_share(sweeper, {"hot": [hot], "both": [hot, cold]}, untouched[:-1])
+        self.assertEqual(shares, {"hot": 1.0, "both": 0.5})
+        self.assertEqual(found_share(sweeper, {"hot": [hot]}, untouched), {"hot": 0.0})
+
+    def test_rows_that_are_done_are_written(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            runs = Path(folder)
+            (runs / "all.json").write_text(json.dumps({"genuine": 0.5, "splice": 0.25}))
+            write_matrix(rows_of(["genuine", "splice"]), runs)
+            with (runs / "forger-matrix.csv").open() as file:
+                self.assertEqual(list(csv.reader(file))[1:], [["all", "0.50", "0.25"]])
+            self.assertTrue((runs / "forger-matrix.png").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,202 @@
+"""Does a detector find what it was not trained on? The train × test matrix over forgers.
+
+``python -m training.forger_matrix --config training/configs/forger-matrix.yaml --data DIR --runs RUNS
+--forger published_pasting splice ctgan=inject/generator.safetensors ctgan=remove/generator.safetensors …``
+
+Small detectors are trained on the sites of one forger alone, of all, and of all but one, and each is asked about the
+sites of every forger in the patients of the folds that none of them saw. The genuine CT-GAN slices are a forger among
+the others. A site counts as found where a place on it is hotter than the hottest place of all but 1 % of the untouched
+slices of those patients. RUNS gets ``forger-matrix.csv`` and ``.png``; a killed command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.heatmap import Sweeper
+from CTForgeryScanLib.places import place_logits
+from CTForgeryScanLib.windows import centres
+from training.config import Config
+from training.crops import Mix
+from training.data import Slice
+from training.evaluate import SITE_PX
+from training.experiment import arguments, read_experiment, run
+from training.forgers.registry import forger_of
+from training.made_slices import made_slices
+from training.train_detector import train
+
+GENUINE = "genuine"
+TEST_FOLDS = (1, 4)
+FALSE_ALARM = 0.01
+TEST_SITES = 8
+"""Sites that each forger forges in a series of the test folds."""
+
+Sites = Mapping[str, Sequence[Slice]]
+"""Forger → its forged slices."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A detector by the forgers that it was trained on."""
+
+    name: str
+    trained_on: tuple[str, ...]
+
+
+def rows_of(names: Sequence[str]) -> list[Row]:
+    """One forger alone, all of them, all but one."""
+    alone = [Row(f"{name} alone", (name,)) for name in names]
+    left_out = [Row(f"all but {name}", tuple(n for n in names if n != name)) for name in names]
+    return [*alone, Row("all", tuple(names)), *left_out]
+
+
+def mix_for(mix: Mix, row: Row) -> Mix:
+    """As many forged crops and as many untouched ones, whatever the row is trained on."""
+    made = tuple(name for name in row.trained_on if name != GENUINE)
+    if GENUINE not in row.trained_on:
+        return replace(
+            mix,
+            genuine=0,
+            genuine_elsewhere=0,
+            made=mix.genuine + mix.made,
+            twins=mix.genuine_elsewhere + mix.twins,
+        )
+    if not made:
+        return replace(
+            mix,
+            genuine=mix.genuine + mix.made,
+            genuine_elsewhere=mix.genuine_elsewhere + mix.twins,
+            made=0,
+            twins=0,
+        )
+    return mix
+
+
+def found_share(sweeper: Sweeper, sites: Sites, untouched: Sequence[Slice]) -> dict[str, float]:
+    """Forger → share of its slices with a place on the site that is hotter than ``FALSE_ALARM`` of the untouched."""
+    heats = [float(place_logits(p).max()) for p in _sweep(sweeper, untouched)]
+    threshold = np.quantile(heats, 1 - FALSE_ALARM, method="higher")
+    shares = {}
+    for name, slices in sites.items():
+        maps = _sweep(sweeper, slices)
+        on_site = [_heat_on_site(s, place_logits(p)) for s, p in zip(slices, maps, strict=True)]
+        shares[name] = float(np.mean(np.array(on_site) > threshold))
+    return shares
+
+
+def _sweep(sweeper: Sweeper, slices: Sequence[Slice]) -> list[np.ndarray]:
+    return [next(iter(sweeper.sweep(s.hu[None]))) for s in slices]
+
+
+def _heat_on_site(s: Slice, logits: np.ndarray) -> float:
+    """The hottest place whose centre lies within ``SITE_PX`` of a site that reaches the slice."""
+    y, x = centres(*s.hu.shape)
+    near = [np.hypot(y[:, None] - site.y, x[None] - site.x) <= SITE_PX for site in s.forged]
+    return float(logits[np.logical_or.reduce(near)].max())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = arguments("Train on some forgers and test on all.")
+    parser.add_argument("--forger", nargs="+", metavar="NAME[=WEIGHTS]", required=True)
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="names of rows, to share the work")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    experiment = read_experiment(args)
+    config = experiment.config
+    kept, held_out = _divided(experiment.slices, experiment.fold_of)
+    by_name = defaultdict(list)
+    for word in args.forger:
+        forger = forger_of(word)
+        by_name[forger.name].append(forger)
+    rows = rows_of([GENUINE, *by_name])
+    unknown = set(args.only or ()) - {row.name for row in rows}
+    if unknown:
+        raise InputError(
+            f"There is no row {', '.join(sorted(unknown))}; rows: {', '.join(r.name for r in rows)}."
+        )
+    learnt = {name: made_slices(kept, of, config.made_sites, config.seed) for name, of in by_name.items()}
+    asked: dict[str, list[Slice]] = {GENUINE: [s for s in held_out if s.forged]}
+    for name, of in by_name.items():
+        asked[name] = _nearest_of_each_site(made_slices(held_out, of, TEST_SITES, config.seed + 1))
+    print("; ".join(f"{name}: {len(slices)} test slices" for name, slices in asked.items()), flush=True)
+    for row in rows:
+        path = args.runs / f"{row.name.replace(' ', '-')}.json"
+        if (args.only and row.name not in args.only) or path.exists():
+            continue
+        shares = _trained_and_asked(row, kept, learnt, held_out, asked, config, args.runs)
+        path.write_text(json.dumps(shares), encoding="utf-8")
+        print(row.name, shares, flush=True)
+    write_matrix(rows, args.runs)
+
+
+def _divided(slices: Sequence[Slice], fold_of: Mapping[str, int]) -> tuple[list[Slice], list[Slice]]:
+    """What may be learnt from, and what is asked about."""
+    kept = [s for s in slices if fold_of[s.patient] not in TEST_FOLDS]
+    return kept, [s for s in slices if fold_of[s.patient] in TEST_FOLDS]
+
+
+def _nearest_of_each_site(made: Sequence[Slice]) -> list[Slice]:
+    """Of each site's slices the one nearest to its centre."""
+    nearest: dict[str, Slice] = {}
+    for s in made:
+        if s.series not in nearest or s.forged[0].offset_mm < nearest[s.series].forged[0].offset_mm:
+            nearest[s.series] = s
+    return list(nearest.values())
+
+
+def _trained_and_asked(
+    row: Row,
+    kept: Sequence[Slice],
+    learnt: Sites,
+    held_out: Sequence[Slice],
+    asked: Sites,
+    config: Config,
+    runs: Path,
+) -> dict[str, float]:
+    """Train the row's detector and ask it about every forger's sites."""
+    slices = [s for s in kept if not s.forged or GENUINE in row.trained_on]
+    for name in row.trained_on:
+        slices += learnt.get(name, ())
+    folder = runs / row.name.replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    detector = train(slices, replace(config, mix=mix_for(config.mix, row)), folder)
+    return found_share(Sweeper(detector, "cpu"), asked, [s for s in held_out if not s.forged])
+
+
+def write_matrix(rows: Sequence[Row], runs: Path) -> None:
+    """``forger-matrix.csv`` and its picture, of the rows that are done."""
+    done = [
+        (row, json.loads(path.read_text(encoding="utf-8")))
+        for row in rows
+        if (path := runs / f"{row.name.replace(' ', '-')}.json").exists()
+    ]
+    names = list(done[0][1])
+    with (runs / "forger-matrix.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trained on", *names])
+        writer.writerows([row.name, *(f"{shares[n]:.2f}" for n in names)] for row, shares in done)
+    figure = Figure(figsize=(1.5 + 0.9 * len(names), 1 + 0.35 * len(done)), layout="constrained")
+    axes = figure.subplots()
+    values = np.array([[shares[n] for n in names] for _, shares in done])
+    axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(done)), [row.name for row, _ in done])
+    axes.set(xlabel="found at 1 % false alarm", ylabel="trained on")
+    for (y, x), value in np.ndenumerate(values):
+        axes.text(x, y, f"{value:.2f}", ha="center", va="center", color="k" if value > 0.6 else "w")
+    figure.savefig(runs / "forger-matrix.png", dpi=110)
+
+
+if __name__ == "__main__":
+    run(main)
