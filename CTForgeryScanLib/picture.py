@@ -75,7 +75,7 @@ def draw(result: ScanResult) -> Image.Image:
     return canvas
 
 
-def _grey(hu: NDArray[np.int16]) -> NDArray[np.uint8]:
+def _grey(hu: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.uint8]:
     low, high = _LUNG_WINDOW
     return (np.clip((hu.astype(float) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
@@ -116,32 +116,17 @@ def _mark(pen: ImageDraw.ImageDraw, result: ScanResult, k: int, shape: tuple[int
 
 
 def _show_exhibit(canvas: Image.Image, pen: ImageDraw.ImageDraw, exhibit: Exhibit, top: int) -> None:
-    """The site and the place whose noise it has, in the lung window, a part of the noise of both, and how much all of
-    it agrees at each shift of one over the other."""
-    (i, j, k), (si, sj, sk) = exhibit.site_ijk, exhibit.source_ijk
-    title = (
-        "Copied noise: laid over one another, the noise of two places agrees at one shift alone (right), "
-        "as only a copy does."
-    )
-    pen.text((_MARGIN, top), title, _TEXT, font=_font(14))
-    tiles = (
-        (f"site: slice {k}, pixel ({i}, {j})", _grey(exhibit.site_hu)),
-        (f"{'turned' if exhibit.turned else 'copied'} from: {sk}, ({si}, {sj})", _grey(exhibit.source_hu)),
-        ("noise in the site's square", _noise_grey(exhibit.site_noise)),
-        ("noise it was copied from", _noise_grey(exhibit.source_noise)),
-        (
-            f"agreement, shifted by up to {len(exhibit.agreement) // 2} pixels",
-            _agreement_grey(exhibit.agreement),
-        ),
-    )
-    row, column, side = exhibit.zoomed
-    for n, (words, grey) in enumerate(tiles):
+    """An exhibit's sentence, and its tiles below it."""
+    pen.text((_MARGIN, top), exhibit.title, _TEXT, font=_font(14))
+    for n, tile in enumerate(exhibit.tiles):
         left = _MARGIN + n * (_TILE + _MARGIN)
-        pen.text((left, top + 22), words, _GREY, font=_font(12))
+        pen.text((left, top + 22), tile.words, _GREY, font=_font(12))
         # Nearest, so that each voxel can be compared with its copy.
-        tile = Image.fromarray(grey).resize((_TILE, _TILE), Image.Resampling.NEAREST)
-        canvas.paste(tile.convert("RGB"), (left, top + 42))
-        if n < 2:
+        grey = _GREYS[tile.kind](tile.values)
+        shown = Image.fromarray(grey).resize((_TILE, _TILE), Image.Resampling.NEAREST)
+        canvas.paste(shown.convert("RGB"), (left, top + 42))
+        if tile.marked:
+            row, column, side = tile.marked
             scale = _TILE / len(grey)
             corners = [(column, row), (column + side, row + side)]
             pen.rectangle([(left + x * scale, top + 42 + y * scale) for x, y in corners], outline=_MARK)
@@ -152,8 +137,8 @@ def _noise_grey(noise: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.where(noise == 0, 0, grey).astype(np.uint8)
 
 
-def _agreement_grey(agreement: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return (255 * np.clip(np.abs(agreement) / max(float(agreement.max()), 1e-6), 0, 1)).astype(np.uint8)
+def _strength_grey(strength: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return (255 * np.clip(strength / max(float(strength.max()), 1e-6), 0, 1)).astype(np.uint8)
 
 
 def _profile(pen: ImageDraw.ImageDraw, result: ScanResult, box: tuple[int, int, int, int]) -> None:
@@ -174,3 +159,6 @@ def _profile(pen: ImageDraw.ImageDraw, result: ScanResult, box: tuple[int, int, 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
+
+
+_GREYS = {"hu": _grey, "noise": _noise_grey, "strength": _strength_grey}

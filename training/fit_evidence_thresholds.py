@@ -8,7 +8,8 @@ distribution is fitted to them (scipy, maximum likelihood), for each patient alo
 patients' quantiles at 1 − 1/1000: scans differ, and the worst must hold too. Copy-move is fitted alike to patches about
 random voxels of flat lung, at 1 − 1/4000, for a scan has four candidates. Copies at the same place of another
 slice, where rings resemble themselves, are fitted apart. For each patient it is also checked that the threshold of the
-others would have held.
+others would have held. Added noise is looked for everywhere at once, so one distribution is fitted to the highest
+excess of each patient.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from CTForgeryScanLib.evidence import copied_noise, copy_move
+from CTForgeryScanLib.evidence import TESTS, added_noise, copied_noise, copy_move
 from CTForgeryScanLib.evidence.copied_noise import find_copies
 from CTForgeryScanLib.evidence.noise import LungNoise, lung_noise
 from CTForgeryScanLib.evidence.published_block import block_side, published_columns
@@ -49,18 +50,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure the maxima of all untouched series, fit, print and write."""
     parser = argparse.ArgumentParser(description="Fit the evidence tests' thresholds to untouched series.")
     parser.add_argument("--data", type=Path, required=True, help="folder with ct/")
-    parser.add_argument("--tests", nargs="+", default=[copied_noise.TEST, copy_move.TEST])
+    parser.add_argument("--tests", nargs="+", choices=TESTS, default=TESTS)
     parser.add_argument("--out", type=Path, default=thresholds_file())
     args = parser.parse_args(argv)
     elsewhere: Maxima = defaultdict(list)
     beside: Maxima = defaultdict(list)
     moved: Maxima = defaultdict(list)
+    added: dict[str, float] = {}
     with (args.data / "ct" / "cases.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             volume = load_volume(args.data / "ct" / row["case"])
             noise = lung_noise(volume, lambda share: None)
             if noise is None:
                 continue
+            if added_noise.TEST in args.tests:
+                excess = float(added_noise.find_excess(volume, noise, lambda share: None).values.max())
+                added[row["patient"]] = max(excess, added.get(row["patient"], excess))
+                print(row["case"], f"{excess:.2f}", flush=True)
             if copied_noise.TEST in args.tests:
                 found = search_maxima(volume, noise)
                 elsewhere[row["patient"]] += [far for far, _ in found]
@@ -71,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 moved[row["patient"]] += scores
                 print(row["case"], *(f"{score:.2f}" for score in scores), flush=True)
     fits = json.loads(args.out.read_text(encoding="utf-8")) if args.out.is_file() else {}
+    if added:
+        highest = {"the highest of each patient": list(added.values())}
+        fits[added_noise.TEST] = fit_threshold(highest, FALSE_SCANS, added_noise.NOT_JUDGED)
+        fits[added_noise.TEST]["beside"] = fits[added_noise.TEST]["threshold"]
     if elsewhere:
         fits[copied_noise.TEST] = fit_threshold(elsewhere, FALSE_SCANS)
         fits[copied_noise.TEST]["beside"] = fit_threshold(beside, FALSE_SCANS)["threshold"]
@@ -114,11 +124,11 @@ def _random_columns(noise: LungNoise, side: int, rng: np.random.Generator) -> li
     return [(int(j), int(i)) for j, i in chosen]
 
 
-def fit_threshold(maxima: Maxima, false_share: float) -> dict[str, Any]:
-    """The threshold and all that it was derived from."""
+def fit_threshold(maxima: Maxima, false_share: float, floor: float = _FLOOR) -> dict[str, Any]:
+    """The threshold and all that it was derived from; scores at the ``floor`` say nothing."""
     patients = {}
     for patient, given in maxima.items():
-        scores = [score for score in given if score > _FLOOR]
+        scores = [score for score in given if score > floor]
         if len(scores) >= _LEAST_MAXIMA:
             location, scale = stats.gumbel_r.fit(scores)
             patients[patient] = {
@@ -133,7 +143,11 @@ def fit_threshold(maxima: Maxima, false_share: float) -> dict[str, Any]:
         return max((fit for p, fit in patients.items() if p != without), key=lambda fit: fit["quantile"])
 
     chosen = worst()
-    above = [p for p, fit in patients.items() if fit["highest"] >= worst(without=p)["quantile"]]
+    above = [
+        p
+        for p, fit in patients.items()
+        if len(patients) > 1 and fit["highest"] >= worst(without=p)["quantile"]
+    ]
     return {
         "threshold": chosen["quantile"],
         "location": chosen["location"],

@@ -1,6 +1,6 @@
 """Forged slices of our own making: the genuine ones show 33 scans, these the same way of forging on other scanners.
 
-Any forgers will do. ``pastings`` are CT-GAN's published pasting, with and without its noise touch-up, with made-up
+Any forgers will do. ``pastings`` are CT-GAN's published pasting, with every noise touch-up there is, with made-up
 content (``forgers.published_pasting``) or what generators of ours paint (``forgers.ctgan``). They forge at random
 places in the lungs of untouched series and, where readers marked nodules, remove those. The slices are made anew from
 the seed whenever they are asked for, so that nothing forged has to be kept.
@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from CTForgeryScanLib.volume import Volume
 from training.data import Slice, SliceSite
 from training.forgers.ctgan.forger import ctgan
 from training.forgers.forger import Forger
-from training.forgers.published_pasting import PublishedPasting, procedural_content
+from training.forgers.published_pasting import PublishedPasting, TouchUp, procedural_content
 from training.lung_sites import DIAMETER_MM, Ijk, forged_at_random, random_lung_place
 from training.sites import SiteKind
 
@@ -40,7 +41,7 @@ def pastings(generators: Path | None) -> list[Forger]:
     Raises ModelError for generators that are missing or damaged.
     """
     painted = [PublishedPasting(procedural_content), *([ctgan(generators)] if generators else [])]
-    return [replace(pasting, touch_up=touch_up) for touch_up in (True, False) for pasting in painted]
+    return [replace(pasting, touch_up=touch_up) for touch_up in get_args(TouchUp) for pasting in painted]
 
 
 def made_slices(slices: Sequence[Slice], forgers: Sequence[Forger], sites: int, seed: int) -> list[Slice]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from CTForgeryScanLib.evidence.finding import Exhibit
+from CTForgeryScanLib.evidence.finding import Exhibit, Tile
 from CTForgeryScanLib.evidence.noise import Floats, LungNoise, Number, about
 from CTForgeryScanLib.evidence.published_block import Kji
 from CTForgeryScanLib.volume import Volume
@@ -36,16 +36,27 @@ def exhibit(
     at, row, column = _most_alike(grain[0], grain[1], both)
     k = first + at
     part = (at, slice(row, row + _ZOOMED), slice(column, column + _ZOOMED))
+    marked = (row, column, min(_ZOOMED, side))
+    turned = "turned" if symmetry else "copied"
+    site_hu = about(volume.hu[k], *site[1:], side, -1000)
+    source_hu = as_copied(about(volume.hu[k - by], *source[1:], side, -1000), symmetry)
     return Exhibit(
-        (site[2], site[1], k),
-        (source[2], source[1], k - by),
-        about(volume.hu[k], *site[1:], side, -1000),
-        as_copied(about(volume.hu[k - by], *source[1:], side, -1000), symmetry),
-        (row, column, min(_ZOOMED, side)),
-        grain[0][part],
-        grain[1][part],
-        _agreement(here, there),
-        symmetry != 0,
+        "Copied noise: laid over one another, the noise of two places agrees at one shift alone (right), "
+        "as only a copy does.",
+        (
+            Tile(f"site: slice {k}, pixel ({site[2]}, {site[1]})", site_hu.astype(np.float32), "hu", marked),
+            Tile(
+                f"{turned} from: {k - by}, ({source[2]}, {source[1]})",
+                source_hu.astype(np.float32),
+                "hu",
+                marked,
+            ),
+            Tile("noise in the site's square", grain[0][part], "noise"),
+            Tile("noise it was copied from", grain[1][part], "noise"),
+            Tile(
+                f"agreement, shifted by up to {_SHIFTS} pixels", np.abs(_agreement(here, there)), "strength"
+            ),
+        ),
     )
 
 

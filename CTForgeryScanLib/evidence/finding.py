@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,29 +54,28 @@ def nothing_found(
 
 
 @dataclass(frozen=True, eq=False)
-class Exhibit:
-    """Two places of a scan that a picture shows side by side.
+class Tile:
+    """One of the squares of an exhibit.
 
     Attributes:
-        site_ijk: where the site is, in the slice that is shown; ``source_ijk``: where the source is.
-        site_hu: int16 [j, i] about the site; ``source_hu``: about the source, turned as the site has it.
-        zoomed: first row, first column and side in pixels of the part of both whose noise is shown.
-        site_noise: that part's whitened noise, smoothed, float32 [j, i]; 0 where there is no even lung at both.
-        source_noise: the same of the source.
-        agreement: float32 [j, i], how much all their noise agrees at each shift of one over the other, the middle
-            being the copy's, in standard deviations of what independent noise gives.
-        turned: whether the source was mirrored or turned.
+        words: what it shows.
+        values: float32 [j, i].
+        kind: HU, noise about 0 (0 where there is none), or how strong something is, from 0 up.
+        marked: first row, first column and side in pixels of the part that is outlined.
     """
 
-    site_ijk: tuple[int, int, int]
-    source_ijk: tuple[int, int, int]
-    site_hu: NDArray[np.int16]
-    source_hu: NDArray[np.int16]
-    zoomed: tuple[int, int, int]
-    site_noise: NDArray[np.float32]
-    source_noise: NDArray[np.float32]
-    agreement: NDArray[np.float32]
-    turned: bool
+    words: str
+    values: NDArray[np.float32]
+    kind: Literal["hu", "noise", "strength"]
+    marked: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """What a picture shows of a finding: a sentence and up to five squares side by side."""
+
+    title: str
+    tiles: tuple[Tile, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -173,7 +173,7 @@ def _whiten(rest: Floats, flat: Mask, step: Step) -> float:
         power += np.abs(np.fft.rfft2(plane)) ** 2
     step(0.85)
     power = ndimage.uniform_filter(power, 9, mode="wrap")
-    power /= power.max()
+    power /= max(float(power.max()), 1e-9)  # 0 where the only lung is a few voxels
     gain = power / (power**2 + _FLOOR**2)
     for k, plane in enumerate(rest):
         rest[k] = np.fft.irfft2(np.fft.rfft2(plane) * gain, s=plane.shape) * flat[k]

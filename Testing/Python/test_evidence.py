@@ -16,7 +16,7 @@ from scipy import ndimage
 import CTForgeryScanLib
 import phantoms
 from CTForgeryScanLib.errors import ScanCancelled
-from CTForgeryScanLib.evidence import copied_noise, copy_move, examine_voxels
+from CTForgeryScanLib.evidence import TESTS, copied_noise, copy_move, examine_voxels
 from CTForgeryScanLib.evidence.exhibit import as_copied, exhibit
 from CTForgeryScanLib.evidence.finding import Evidence, Step
 from CTForgeryScanLib.evidence.noise import LungNoise, lung_noise
@@ -276,13 +276,14 @@ class Shown(unittest.TestCase):
                 noise = LungNoise(white, (0, 0, 0), 30.0, 0.3, 0.0)
                 volume = volume_of(np.full(white.shape, -850, np.int16))
                 shown = exhibit(volume, noise, (5, 65, 60), (2, 20, 20), 21, symmetry)
-                self.assertIn(shown.site_ijk, [(60, 65, k) for k in (4, 5, 6)])
-                self.assertEqual(shown.source_ijk, (20, 20, shown.site_ijk[2] - 3))
-                alike = np.corrcoef(shown.site_noise.ravel(), shown.source_noise.ravel())[0, 1]
+                site, source, site_noise, source_noise, agreement = shown.tiles
+                k = next(k for k in (4, 5, 6) if site.words == f"site: slice {k}, pixel (60, 65)")
+                self.assertTrue(source.words.endswith(f"from: {k - 3}, (20, 20)"))
+                alike = np.corrcoef(site_noise.values.ravel(), source_noise.values.ravel())[0, 1]
                 self.assertGreater(alike, 0.7)
-                self.assertEqual(int(shown.agreement.argmax()), shown.agreement.size // 2)
-                beside = np.delete(shown.agreement.ravel(), shown.agreement.size // 2)
-                self.assertGreater(shown.agreement.max(), 3 * np.abs(beside).max())
+                values = agreement.values.ravel()
+                self.assertEqual(int(values.argmax()), values.size // 2)
+                self.assertGreater(values.max(), 3 * np.delete(values, values.size // 2).max())
 
 
 @needs_shared_data
@@ -331,7 +332,8 @@ class Noise(unittest.TestCase):
 
 class Thresholds(unittest.TestCase):
     def test_each_test_has_one_at_one_false_finding_in_a_thousand(self) -> None:
-        for test, share in ((copied_noise.TEST, 1 / 1000), (copy_move.TEST, 1 / 1000 / copy_move.CANDIDATES)):
+        shares = dict.fromkeys(TESTS, 1 / 1000) | {copy_move.TEST: 1 / 1000 / copy_move.CANDIDATES}
+        for test, share in shares.items():
             threshold = load_threshold(test)
             # The stored numbers are rounded.
             self.assertAlmostEqual(threshold.probability_untouched(threshold.threshold) / share, 1, delta=0.1)

@@ -21,7 +21,7 @@ from CTForgeryScanLib.volume import load_volume
 from training import make_sample
 from training.forged_file import FORGED_KEY
 from training.forgers.forger import ForgedVolume
-from training.forgers.published_pasting import Content, PublishedPasting, procedural_content
+from training.forgers.published_pasting import Content, PublishedPasting, TouchUp, procedural_content
 from training.simulated_ct import PADDING_HU, Scanner, SimulatedCT, simulate
 from training.simulated_vessels import grow_tree, murray_radii
 from training.sites import Site, SiteKind
@@ -42,7 +42,7 @@ def pasted(
     seed: int = 1,
     spacing: tuple[float, float, float] = SPACING,
     content: Content = procedural_content,
-    touch_up: bool = True,
+    touch_up: TouchUp = "copied",
 ) -> ForgedVolume:
     """The volume forged at a site by the published pasting."""
     volume = load_volume((hu, phantoms.geometry(spacing)))
@@ -148,7 +148,7 @@ class TestPublishedPasting(unittest.TestCase):
         copied = hu[depth - 4 : depth + 5, row - 15 : row + 15, column - 15 : column + 15].ravel()
         site = forged.hu[35 - 4 : 35 + 5, 190 - 15 : 190 + 15, 210 - 15 : 210 + 15].ravel()
         self.assertGreater(np.corrcoef(copied, site)[0, 1], 0.8)
-        silent = pasted(hu, (210, 190, 35), "remove", content=lambda *_: flat, touch_up=False)
+        silent = pasted(hu, (210, 190, 35), "remove", content=lambda *_: flat, touch_up="none")
         plain = silent.hu[35 - 4 : 35 + 5, 190 - 15 : 190 + 15, 210 - 15 : 210 + 15].ravel()
         self.assertLess(abs(np.corrcoef(copied, plain)[0, 1]), 0.1)
 

@@ -5,6 +5,10 @@ dome) as by its generator. Here the pasting is as published (Mirsky et al., 2019
 1 cut, resample and forge a 32³ cube, 2 resample it back, 3 touch up with the scan's noise, 4 weight, 5 blend,
 6 truncate. The cube comes from a ``Content`` function: in-painted lung for a removal, a drawn nodule for an injection.
 
+The touch-up as published copies the scan's own noise. The slices that CT-GAN's authors published show another one: at
+removals, white noise in the blending dome, new at every site, of 10 to 24 HU whatever the scan's own noise
+(``python -m training.measure_added_noise``). Both are here.
+
 Arrays are [k, j, i]; spacings are (i, j, k) in mm.
 """
 
@@ -12,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +39,10 @@ _RANGE_HU = {
     "inject": (-1438.0, 3363.0),
     "remove": (-3731.0, 5137.0),
 }  # what its equalisation tables can express
+TouchUp = Literal["copied", "white", "none"]
+"""Step 3: noise copied from one place of the scan, fresh white noise, or none."""
+
+_WHITE_HU = (8.0, 26.0)  # standard deviation of white noise before it is blended in
 _SIGMAS = {"inject": 3.0, "remove": REMOVAL_SIGMAS}
 # HU per hundredth of network output, by HU: why its bright tissue is so much coarser than its lung
 _STEP_AT, _STEP_HU = (-1000.0, -812.0, -300.0, 200.0), (6.0, 6.0, 75.0, 75.0)
@@ -50,7 +58,7 @@ class PublishedPasting:
     """
 
     content: Content
-    touch_up: bool = True
+    touch_up: TouchUp = "copied"
     name: str = "published_pasting"
     kinds: tuple[SiteKind, ...] = ("inject", "remove")
 
@@ -67,7 +75,7 @@ class PublishedPasting:
         block = original.copy()
         start = [side // 2 - n // 2 for n in sides]
         block[tuple(slice(a, a + n) for a, n in zip(start, sides, strict=True))] = cube
-        noise = _touch_up_noise(volume.hu, side) if self.touch_up else np.zeros_like(block)
+        noise = self._noise(volume.hu, side, rng)
         result = volume.hu.copy()
         _put(result, centre, _blend(block, noise, original, site.kind))
         record = {
@@ -77,6 +85,14 @@ class PublishedPasting:
             "touch_up": self.touch_up,
         }
         return forged_volume(volume, result, site, record)
+
+    def _noise(self, hu: NDArray[np.int16], side: int, rng: np.random.Generator) -> Floats:
+        """What step 3 adds to the block."""
+        if self.touch_up == "copied":
+            return _copied_noise(hu, side)
+        if self.touch_up == "white":
+            return rng.normal(0, rng.uniform(*_WHITE_HU), (side,) * 3)
+        return np.zeros((side,) * 3)
 
 
 # ----------------------------------------------------------------------------------------------------------- geometry
@@ -156,7 +172,7 @@ def _forged_cube(
     return np.asarray(ndimage.zoom(cube, 1 / zyx, order=3))
 
 
-def _touch_up_noise(hu: NDArray[np.int16], side: int) -> Floats:
+def _copied_noise(hu: NDArray[np.int16], side: int) -> Floats:
     """Step 3: the scan's own lung noise from one fixed place, zero beyond the volume's ends."""
     depth, rows, columns = hu.shape
     noise = _cut(hu, (depth // 2, int(0.43 * rows), int(0.27 * columns)), (side,) * 3)
