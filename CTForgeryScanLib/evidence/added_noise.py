@@ -183,7 +183,8 @@ def _exhibit(volume: Volume, excess: Excess, peak: Kji, side: int) -> Exhibit:
         "Added noise: in the finest detail (middle) the noise is stronger at this place than in the lung around it.",
         (
             Tile(f"site: slice {k}, pixel ({i}, {j})", hu.astype(np.float32), "hu", marked),
-            Tile("its finest detail", detail * lung, "noise", marked),
+            # 0 would be no lung.
+            Tile("its finest detail", np.where(detail == 0, 1e-3, detail) * lung, "noise", marked),
             Tile("how strong that is", strength * lung, "strength", marked),
         ),
     )

@@ -15,7 +15,7 @@ from training.forgers.renoise import Renoise
 from training.forgers.self_blend import SelfBlend
 from training.forgers.splice import Splice
 
-UNTRAINED = ("copy_move", "splice", "inpaint", "renoise", "self_blend", "published_pasting")
+UNTRAINED = ("copy_move", "splice", "inpaint", "renoise", "self_blend", "published_pasting", "white_pasting")
 TRAINED = {name: f"training.forgers.{name}.forger" for name in ("ctgan", "cyclegan", "diffusion")}
 """Forgers that need weights, and the modules whose ``load_forger(weights)`` makes them."""
 
@@ -43,6 +43,7 @@ def make_forger(name: str, weights: Path | None = None, donor: Volume | None = N
         "renoise": Renoise(),
         "self_blend": SelfBlend(),
         "published_pasting": PublishedPasting(procedural_content),
+        "white_pasting": PublishedPasting(procedural_content, "white", "white_pasting"),
     }
     if name not in forgers:
         raise InputError(f"there is no forger '{name}'; choose one of {', '.join(NAMES)}")
