@@ -158,12 +158,12 @@ def answers_in(hu: NDArray[np.int16], like: Volume, places: list[Ijk]) -> list[E
 
 
 def can_be_judged(volume: Volume) -> bool:
-    """Whether the published pasting works at this volume's spacing, and the test applies to the volume."""
+    """Whether the published pasting works at this volume's spacing, and copied noise can be looked for in it."""
     try:
         forged_in_lung(volume, PASTING, "remove", np.random.default_rng(0))
     except InputError:
         return False
-    return answers_in(volume.hu, volume, [])[0].applicable
+    return any(e.test == copied_noise.TEST and e.applicable for e in answers_in(volume.hu, volume, []))
 
 
 def forged_in_lung(

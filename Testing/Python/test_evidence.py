@@ -118,7 +118,7 @@ class CopiedNoise(unittest.TestCase):
             "cut off at -1000": clipped,
             "smoothed away": smooth,
             "no even lung": solid,
-            "at least 4 slices": self.untouched[:2],
+            "at least 5 slices": self.untouched[:2],
         }.items():
             with self.subTest(words):
                 (answer,) = answers(hu, copied_noise.TEST)
