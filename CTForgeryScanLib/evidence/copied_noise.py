@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import fft
 from torch import Tensor
+from torch.nn import functional
 
 from CTForgeryScanLib.evidence.exhibit import exhibit
 from CTForgeryScanLib.evidence.finding import (
@@ -216,9 +217,7 @@ class _Search:
 
     def shifts(self, block: _Block) -> list[Kji]:
         """The shifts, modulo ``lengths``, that make the column agree best with the volume, best first."""
-        column = torch.zeros_like(self._white)
-        (j, i), (_, rows, columns) = block.first, block.noise.shape
-        column[:, j : j + rows, i : i + columns] = torch.from_numpy(block.noise).to(column.device)
+        column = torch.from_numpy(block.noise).to(self._white.device)
         overlap = torch.fft.rfftn(self._cells(column), s=self._coarse).conj().mul_(self._energy)
         energy = torch.fft.irfftn(overlap, s=self._coarse).div_(_COARSE**3).clamp_(min=_LEAST_ENERGY)
         product = torch.fft.rfftn(column, s=self.lengths).conj_physical_().mul_(self._spectrum)
@@ -230,13 +229,15 @@ class _Search:
         places = (scores > _PEAK).nonzero()
         values = scores[tuple(places.T)]
         highest = values.topk(min(_PLACES, len(values))).indices
-        return self._peaks(places[highest].cpu().numpy())
+        # The column was transformed as if it lay in the corner.
+        return self._peaks((places[highest].cpu().numpy() - (0, *block.first)) % self.lengths)
 
     def _cells(self, volume: Tensor) -> Tensor:
         """Energy of the noise in cells of 4x4x4 voxels."""
-        padded = torch.zeros(self.lengths, device=volume.device)
-        padded[: volume.shape[0], : volume.shape[1], : volume.shape[2]] = volume
-        return padded.square_().view(*(n for c in self._coarse for n in (c, _COARSE))).sum(dim=(1, 3, 5))
+        missing = [-n % _COARSE for n in reversed(volume.shape)]
+        padded = functional.pad(volume, [n for by in missing for n in (0, by)]).square_()
+        cells = padded.view(*(n for size in padded.shape for n in (size // _COARSE, _COARSE)))
+        return cells.sum(dim=(1, 3, 5))
 
     def _peaks(self, places: NDArray[np.int64]) -> list[Kji]:
         """The highest of neighbouring places, given highest first, without those too near to no shift at all."""

@@ -115,12 +115,14 @@ class MatchSearch:
         self._device = device
         # Circular: a patch that reaches beyond one border reaches into the zeros behind the other.
         self._size = [fft.next_fast_len(n + half, real=True) for n in noise.white.shape[1:]]
-        energies, spectra = [], []
-        for white in torch.from_numpy(noise.white).split(_AT_ONCE):
-            there = white.to(device)
-            spectra.append(torch.fft.rfft2(there, s=self._size))
-            energies.append(self._energy_of_patches(there))
-        self._spectra, energy = torch.cat(spectra), torch.cat(energies)
+        slices, columns = len(noise.white), self._size[1] // 2 + 1
+        self._spectra = torch.empty((slices, self._size[0], columns), dtype=torch.complex64, device=device)
+        energy = torch.empty(noise.white.shape, device=device)
+        for first in range(0, slices, _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            there = torch.from_numpy(noise.white[part]).to(device)
+            self._spectra[part] = torch.fft.rfft2(there, s=self._size)
+            energy[part] = self._energy_of_patches(there)
         self._energy = energy.clone()
         for dk in range(1, _HALF_SLICES + 1):
             self._energy[dk:] += energy[:-dk]

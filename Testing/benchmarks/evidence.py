@@ -1,8 +1,8 @@
 """Seconds and memory of the tests that need no training.
 
 ``python Testing/benchmarks/evidence.py [--slices 300] [--device auto] [--ct PATH]`` prints the seconds, by the
-clock and of work (all cores added up), of laying the noise bare, of copied noise and of copy-move at four places, and
-the peak memory of the process. The slices are the
+clock and of work (all cores added up), of laying the noise bare and of each test (copy-move at four places), and the
+peak memory of the process. The slices are the
 bundled sample's or those of the CT, repeated, so copies of slices are found, as they should be; the work is that of
 any scan of this size.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from CTForgeryScanLib.evidence import copied_noise, copy_move
+from CTForgeryScanLib.evidence import added_noise, copied_noise, copy_move
 from CTForgeryScanLib.evidence.noise import lung_noise
 from CTForgeryScanLib.evidence.thresholds import load_threshold
 from CTForgeryScanLib.heatmap import choose_device
@@ -36,12 +36,12 @@ def silent(share: float) -> None:
 
 @contextmanager
 def timed(name: str) -> Iterator[None]:
-    """Print how long the block took."""
+    """Print how long the block took, and the highest memory until then."""
     clock, work = time.perf_counter(), time.process_time()
     yield
-    print(
-        f"{name}: {time.perf_counter() - clock:.1f} s, {time.process_time() - work:.1f} s of work", flush=True
-    )
+    clock, work = time.perf_counter() - clock, time.process_time() - work
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{name}: {clock:.1f} s, {work:.1f} s of work, peak memory {peak:.0f} MiB", flush=True)
 
 
 def main() -> None:
@@ -55,7 +55,8 @@ def main() -> None:
     args = parser.parse_args()
     device = choose_device(args.device)
     sample = load_volume(args.ct)
-    volume = load_volume((np.resize(sample.hu, (args.slices, *sample.hu.shape[1:])), sample.ijk_to_ras))
+    with timed("reading"):
+        volume = load_volume((np.resize(sample.hu, (args.slices, *sample.hu.shape[1:])), sample.ijk_to_ras))
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, {device}, {args.slices} slices"
     )
@@ -63,13 +64,14 @@ def main() -> None:
         noise = lung_noise(volume, silent)
     assert noise is not None
     print(f"box {noise.white.shape}")
+    with timed("added noise"):
+        added_noise.added_noise(volume, noise, load_threshold(added_noise.TEST), silent)
     with timed("copied noise"):
         copied_noise.copied_noise(volume, noise, load_threshold(copied_noise.TEST), device, silent)
     lung = np.argwhere(noise.white != 0)[:: max(np.count_nonzero(noise.white) // copy_move.CANDIDATES, 1)]
     places = [(int(k), int(j), int(i)) for k, j, i in lung[: copy_move.CANDIDATES] + noise.first_kji]
     with timed(f"copy-move at {len(places)} places"):
         copy_move.copy_move(volume, noise, places, load_threshold(copy_move.TEST), device, silent)
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
 if __name__ == "__main__":
