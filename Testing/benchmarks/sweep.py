@@ -2,7 +2,8 @@
 
 ``python Testing/benchmarks/sweep.py [--model NAME] [--device auto]`` prints tables: the dense pass against the
 same network window by window in batches of 256, in both precisions; seconds for 75, 150 and 300 slices (cost is
-linear); and the peak memory of scanning 300 slices. The slices are the bundled sample's, repeated.
+linear); and the peak memory of scanning 300 slices, without and with evidence. The slices are the bundled sample's,
+repeated.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ import numpy as np
 from CTForgeryScanLib import load_volume, scan
 sample = load_volume(sys.argv[1])
 hu = np.resize(sample.hu, (300, *sample.hu.shape[1:]))
-scan((hu, sample.ijk_to_ras), model=sys.argv[2], device=sys.argv[3])
+scan((hu, sample.ijk_to_ras), model=sys.argv[2], device=sys.argv[3], evidence=sys.argv[4] == "with")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
@@ -112,9 +113,10 @@ def main() -> None:
         dense_sweep(sweeper, slices)
         seconds = time.perf_counter() - started
         print(f"| {count} | {seconds:.1f} | {seconds / count:.3f} |", flush=True)
-    command = [sys.executable, "-c", _PEAK_MEMORY, str(SAMPLE), args.model, args.device]
-    peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
-    print(f"\npeak memory of scanning 300 slices: {float(peak):.0f} MiB")
+    for evidence in ("without", "with"):
+        command = [sys.executable, "-c", _PEAK_MEMORY, str(SAMPLE), args.model, args.device, evidence]
+        peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
+        print(f"peak memory of scanning 300 slices {evidence} evidence: {float(peak):.0f} MiB", flush=True)
 
 
 if __name__ == "__main__":
