@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,6 +29,7 @@ from training.distributed import ALONE, Group, process_group
 from training.experiment import arguments, read_experiment, run
 from training.made_slices import made_slices, pastings
 from training.metrics_log import MetricsLog
+from training.out_of_fold import load_detector
 
 _CHECKPOINT_EVERY = 250
 _LOG_EVERY = 50
@@ -181,7 +182,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 s for s in experiment.slices if fold == "all" or experiment.fold_of[s.patient] != int(fold)
             ]
             made = made_slices(kept, forgers, experiment.config.made_sites, experiment.config.seed)
-            start = load_file(args.start / folder.name / "detector.safetensors") if args.start else None
+            start = None
+            if args.start:
+                start = load_detector(args.start / folder.name / "detector.safetensors").state_dict()
             detector = train([*kept, *made], experiment.config, folder, group, start)
             if group.is_first:
                 config = json.dumps(detector.config)
