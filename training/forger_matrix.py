@@ -6,12 +6,12 @@
 Small detectors are trained on the sites of one forger alone, of all, and of all but one, and each is asked about the
 sites of every forger in the patients of the folds that none of them saw. The genuine CT-GAN slices are a forger among
 the others. A site counts as found where a place on it is hotter than the hottest place of all but 1 % of the untouched
-slices of those patients. RUNS gets ``forger-matrix.csv`` and ``.png``; a killed command goes on where it was.
+slices of those patients. FORGERS.md and its picture are written from the rows that are done; a killed command goes on
+where it was.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -109,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments("Train on some forgers and test on all.")
     parser.add_argument("--forger", nargs="+", metavar="NAME[=WEIGHTS]", required=True)
     parser.add_argument("--only", nargs="+", metavar="ROW", help="names of rows, to share the work")
+    parser.add_argument("--out", type=Path, default=Path("training/FORGERS.md"), help="where the table goes")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -137,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         shares = _trained_and_asked(row, kept, learnt, held_out, asked, config, args.runs)
         path.write_text(json.dumps(shares), encoding="utf-8")
         print(row.name, shares, flush=True)
-    write_matrix(rows, args.runs)
+    write_matrix(rows, args.runs, {name: len(slices) for name, slices in asked.items()}, args.out)
 
 
 def _divided(slices: Sequence[Slice], fold_of: Mapping[str, int]) -> tuple[list[Slice], list[Slice]]:
@@ -174,28 +175,48 @@ def _trained_and_asked(
     return found_share(Sweeper(detector, "cpu"), asked, [s for s in held_out if not s.forged])
 
 
-def write_matrix(rows: Sequence[Row], runs: Path) -> None:
-    """``forger-matrix.csv`` and its picture, of the rows that are done."""
+def write_matrix(rows: Sequence[Row], runs: Path, counts: Mapping[str, int], out: Path) -> None:
+    """``out`` (Markdown) and its picture, of the rows that are done; ``counts`` are the test slices by forger."""
     done = [
         (row, json.loads(path.read_text(encoding="utf-8")))
         for row in rows
         if (path := runs / f"{row.name.replace(' ', '-')}.json").exists()
     ]
-    names = list(done[0][1])
-    with (runs / "forger-matrix.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["trained on", *names])
-        writer.writerows([row.name, *(f"{shares[n]:.2f}" for n in names)] for row, shares in done)
-    figure = Figure(figsize=(1.5 + 0.9 * len(names), 1 + 0.35 * len(done)), layout="constrained")
+    names = list(counts)
+    lines = [
+        "# Who finds whose forgeries",
+        "",
+        "Written by `python -m training.forger_matrix` (its docstring says how). Small detectors, a row each, were",
+        "trained for a few hundred steps on some forgers' sites; in the columns, how much of each forger's sites they",
+        f"find in patients that none of them saw (folds {' and '.join(map(str, TEST_FOLDS))}), at {FALSE_ALARM:.0%}",
+        "false alarm among the untouched slices of those patients. They are far from the shipped detector, which",
+        "trains eight times as long: read the rows against one another.",
+        "",
+        f"| trained on | {' | '.join(f'{name} ({counts[name]})' for name in names)} |",
+        f"|---|{'---|' * len(names)}",
+        *(f"| {row.name} | {' | '.join(f'{shares[n]:.2f}' for n in names)} |" for row, shares in done),
+        "",
+        "![The same as a picture](results/forger-matrix.png)",
+        "",
+    ]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("\n".join(lines), encoding="utf-8")
+    picture = out.parent / "results" / "forger-matrix.png"
+    picture.parent.mkdir(exist_ok=True)
+    _draw([row.name for row, _ in done], names, [[shares[n] for n in names] for _, shares in done], picture)
+
+
+def _draw(rows: list[str], names: list[str], shares: list[list[float]], path: Path) -> None:
+    figure = Figure(figsize=(2.5 + 0.9 * len(names), 1.2 + 0.35 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    values = np.array([[shares[n] for n in names] for _, shares in done])
+    values = np.array(shares)
     axes.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes.set_yticks(range(len(done)), [row.name for row, _ in done])
-    axes.set(xlabel="found at 1 % false alarm", ylabel="trained on")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set(xlabel=f"found at {FALSE_ALARM:.0%} false alarm", ylabel="trained on")
     for (y, x), value in np.ndenumerate(values):
         axes.text(x, y, f"{value:.2f}", ha="center", va="center", color="k" if value > 0.6 else "w")
-    figure.savefig(runs / "forger-matrix.png", dpi=110)
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

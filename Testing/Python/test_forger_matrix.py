@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
 import unittest
@@ -69,10 +68,12 @@ class Matrix(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             runs = Path(folder)
             (runs / "all.json").write_text(json.dumps({"genuine": 0.5, "splice": 0.25}))
-            write_matrix(rows_of(["genuine", "splice"]), runs)
-            with (runs / "forger-matrix.csv").open() as file:
-                self.assertEqual(list(csv.reader(file))[1:], [["all", "0.50", "0.25"]])
-            self.assertTrue((runs / "forger-matrix.png").exists())
+            counts = {"genuine": 22, "splice": 40}
+            write_matrix(rows_of(list(counts)), runs, counts, runs / "FORGERS.md")
+            text = (runs / "FORGERS.md").read_text(encoding="utf-8")
+            self.assertIn("| trained on | genuine (22) | splice (40) |", text)
+            self.assertIn("| all | 0.50 | 0.25 |", text)
+            self.assertTrue((runs / "results" / "forger-matrix.png").exists())
 
 
 if __name__ == "__main__":
