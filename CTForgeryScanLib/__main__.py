@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import traceback
@@ -19,7 +20,7 @@ from CTForgeryScanLib.cards import DEFAULT_MODEL
 from CTForgeryScanLib.errors import CTForgeryScanError, InputError, OutputError, ScanCancelled
 from CTForgeryScanLib.process import end_with
 
-DONE, BAD_INPUT, SOME_FAILED, CANCELLED = 0, 2, 3, 130
+DONE, BAD_INPUT, SOME_FAILED, CANCELLED, READER_GONE = 0, 2, 3, 130, 141
 
 _DESCRIPTION = """\
 Tells whether, and where, a chest CT was tampered with by a generative network such as CT-GAN.
@@ -38,6 +39,7 @@ exit status
   2    bad input or arguments
   3    some of several inputs failed; the others are done
   130  cancelled (Ctrl-C); the input being scanned left nothing, earlier ones are done
+  141  whoever read the output closed it
 
 examples
   ctforgeryscan scan /data/CT0042 -o results
@@ -53,7 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.parent is not None:
         end_with(args.parent)
     try:
-        return int(args.run(args))
+        status = int(args.run(args))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever read the output has gone, as `head` does: there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
     except (KeyboardInterrupt, ScanCancelled):
         _report_error(args, None, ScanCancelled("The scan was cancelled; nothing half-done was left."))
         return CANCELLED

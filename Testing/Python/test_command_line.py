@@ -322,6 +322,18 @@ class Process(unittest.TestCase):
         self.assertEqual({p.name: p.read_bytes() for p in (self.folder / "out" / "ct").iterdir()}, before)
         self.assertEqual([p.name for p in (self.folder / "out").iterdir()], ["ct"])
 
+    @unittest.skipIf(os.name == "nt", "Windows says so in another way")
+    def test_a_reader_that_goes_away_gets_no_traceback(self) -> None:
+        process = subprocess.Popen(
+            self.command("models"), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        err = process.stderr.read()
+        process.stderr.close()
+        self.assertEqual(process.wait(timeout=60), 141)
+        self.assertEqual(err, "")
+
     def test_help_does_not_wait_for_torch(self) -> None:
         code = (
             "import sys, CTForgeryScanLib.__main__ as m\n"
