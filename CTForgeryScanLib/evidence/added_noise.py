@@ -2,8 +2,9 @@
 
 A reconstruction holds little of the finest detail that its pixels could show, and what noise it has changes slowly from
 place to place. The removals among the slices that CT-GAN's authors published carry white noise of 10 to 24 HU, which
-fills the finest detail too, strongest in the middle of the touched block and faded out towards its edge, in all of the
-block's slices (``training/measure_added_noise.py`` measures it). In sharp kernels it drowns in the scan's own.
+fills the finest detail too, strongest in the middle of the touched block and faded out towards its edge
+(``training/measure_added_noise.py``); by CT-GAN's rules all of the block's slices are touched. In sharp kernels it
+drowns in the scan's own.
 """
 
 from __future__ import annotations
@@ -42,9 +43,7 @@ NOT_JUDGED = -9.0
 
 _INNER_MM, _RING_MM = 17.0, (56.0, 98.0)  # sides of the square that is judged, and of the ring about it
 _LEAST_MM2 = (75.0, 400.0)  # of even lung in both
-_FINEST = (
-    np.outer((1, -2, 1), (1, -2, 1)).astype(np.float32) / 6
-)  # of white noise it keeps the standard deviation
+_FINEST = np.outer((1, -2, 1), (1, -2, 1)) / 6  # of white noise it keeps the standard deviation
 _ROUNDED_HU = 0.3  # mean of the finest detail that rounding to whole HU leaves
 _STRONG = 1.5  # times the ring's mean: what is stronger is counted, so that no single edge outweighs the rest
 _OF_NORMAL = 1.197  # 1.5 means of a normal distribution's absolute values, in standard deviations
@@ -97,7 +96,7 @@ def find_excess(volume: Volume, noise: LungNoise, step: Step) -> Excess:
 
 def finest_detail(plane: NDArray[np.int16]) -> Floats:
     """What of a slice [j, i] changes from pixel to pixel in both directions, in HU."""
-    return np.asarray(ndimage.convolve(plane.astype(np.float32), _FINEST))
+    return np.asarray(ndimage.convolve(plane.astype(np.float32), _FINEST.astype(np.float32)))
 
 
 def _of_slice(plane: NDArray[np.int16], flat: Mask, spacing_mm: float) -> Floats:

@@ -107,6 +107,8 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._scene: Any = None
         self._scene_observers: list[int] = []
         self._node_observers: list[tuple[Any, int]] = []
+        # The scene's observers outlive the widget, and Qt deletes it without Python's knowing.
+        self._combo_box.destroyed.connect(lambda *_: self._forget())
         self._current: str = ""
         self._attributes: dict[tuple[str, str], str | None] = {}
         self._options: dict[str, Any] = {
