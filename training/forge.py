@@ -115,16 +115,16 @@ def run(jobs: Sequence[Job], forger: Forger, out: Path) -> list[str]:
     """Do what is not done yet, say how far it is, keep the table; returns a sentence for each volume left out."""
     done: dict[int, list[SiteRecord]] = {}
     refused = []
-    todo: dict[str, list[Job]] = defaultdict(list)
+    jobs_of_scan: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         if job.path.exists() and mask_path(job.path).exists():
             done[job.number] = read_sites(job.path)
         else:
-            todo[job.scan.name].append(job)
+            jobs_of_scan[job.scan.name].append(job)
     there, started = len(done), time.monotonic()
     if there:
         _say(f"{there} of {len(jobs)} volumes are there already.")
-    for finished, (job, volume) in enumerate(_loaded(todo), 1):
+    for finished, (job, volume) in enumerate(_loaded(jobs_of_scan), 1):
         try:
             if isinstance(volume, InputError):
                 raise volume
@@ -142,9 +142,9 @@ def run(jobs: Sequence[Job], forger: Forger, out: Path) -> list[str]:
     return refused
 
 
-def _loaded(todo: dict[str, list[Job]]) -> Iterator[tuple[Job, Volume | InputError]]:
+def _loaded(jobs_of_scan: dict[str, list[Job]]) -> Iterator[tuple[Job, Volume | InputError]]:
     """Jobs scan by scan, so that each is loaded once; with the reason where it cannot be."""
-    for of_scan in todo.values():
+    for of_scan in jobs_of_scan.values():
         try:
             volume: Volume | InputError = of_scan[0].scan.load()
         except InputError as error:

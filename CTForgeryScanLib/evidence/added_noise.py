@@ -56,16 +56,15 @@ _HALF = 0.5  # of a peak's excess, in logarithms, down to which a place reaches
 class Excess:
     """Logarithm of how many times stronger the finest detail is than about it, float32 [k, r, c].
 
-    Taken every ``stride`` pixels from pixel ``first_ji`` of the volume on; ``NOT_JUDGED`` where it cannot be told.
+    Taken every ``_STRIDE`` pixels from pixel ``first_ji`` of the volume on; ``NOT_JUDGED`` where it cannot be told.
     """
 
     values: Floats
     first_ji: tuple[int, int]
-    stride: int = _STRIDE
 
     def pixel(self, row: Index, column: Index) -> tuple[Index, Index]:
         """The pixel (j, i) of the volume at a place of the grid, or at several."""
-        return self.first_ji[0] + self.stride * row, self.first_ji[1] + self.stride * column
+        return self.first_ji[0] + _STRIDE * row, self.first_ji[1] + _STRIDE * column
 
 
 def added_noise(volume: Volume, noise: LungNoise, threshold: Threshold, step: Step) -> list[Finding]:
@@ -127,7 +126,7 @@ def _of_slice(plane: NDArray[np.int16], flat: Mask, spacing_mm: float) -> Floats
 def _peaks(excess: Excess, at_least: float, side: int) -> list[Kji]:
     """The highest places (k, r, c) of the grid that reach a score, a block (``side`` voxels) apart from one another."""
     values = excess.values.copy()
-    apart = (side, side // excess.stride, side // excess.stride)
+    apart = (side, side // _STRIDE, side // _STRIDE)
     peaks: list[Kji] = []
     while len(peaks) < _PLACES and values.max() >= at_least:
         k, r, c = (int(n) for n in np.unravel_index(int(np.argmax(values)), values.shape))
