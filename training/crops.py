@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from CTForgeryScanLib.windows import CENTRE, STRIDE, body_mask, centres, grid_shape
 from training.blending import blend_site, process, splice, window_distance
-from training.data import Slice
+from training.slices import Slice
 
 CROP = 112
 GENUINE, BLENDED = 0, 1

@@ -9,63 +9,22 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import load_volume
-
-
-@dataclass(frozen=True)
-class SliceSite:
-    """A forged place in a slice: centre (x, y) in pixels (column, row) and side of CT-GAN's touched block in pixels.
-
-    ``offset_mm`` is the distance between this slice and the slice the site was forged in; 0 for the site's own.
-    """
-
-    x: float
-    y: float
-    block: int
-    offset_mm: float
-    kind: str
-    """"inject" or "remove"."""
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One slice [j, i] in HU with what is known of it."""
-
-    name: str
-    patient: str
-    series: str
-    k: int
-    hu: NDArray[np.int16]
-    spacing_mm: float
-    """Side of a pixel."""
-    between_mm: float = 0.0
-    """Distance to the next slice of the series; 0 for a slice that came alone."""
-    forged: tuple[SliceSite, ...] = ()
-    """All sites that may have changed this slice, its own first; empty for an untouched slice."""
-    lesions: tuple[tuple[float, float], ...] = ()
-    """Centres (x, y) of real nodules and tumours that readers marked here."""
-
-    twin: NDArray[np.int16] | None = None
-    """The same slice [j, i] before it was forged, where that is known: in what our own forgers made."""
-
-    @property
-    def kind(self) -> str:
-        """ "inject" or "remove" for a forged slice, else "untouched"."""
-        return self.forged[0].kind if self.forged else "untouched"
+from training.slices import Slice, SliceSite
+from training.stored_slices import SETTINGS, read_stored_slices
 
 
 def read_slices(folder: Path, without: frozenset[str] = frozenset()) -> list[Slice]:
-    """Every slice of the data folder, forged ones first, but for the patients in ``without``.
+    """Every slice of the data folder, forged ones first, or of a folder that ``training.slice_set`` made, but for the
+    patients in ``without``.
 
-    Raises InputError when the folder does not hold the three sets.
+    Raises InputError when the folder does not hold the three sets, nor stored slices.
     """
+    if (folder / SETTINGS).exists():
+        return [s for s in read_stored_slices(folder) if s.patient not in without]
     for table in ("ctgan/labels.csv", "pristine_slices/slices.csv", "ct/cases.csv"):
         if not (folder / table).is_file():
             raise InputError(

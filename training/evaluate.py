@@ -20,14 +20,15 @@ import yaml
 from numpy.typing import NDArray
 
 from CTForgeryScanLib.cards import CARD, OperatingPoint, choose_operating_point
+from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.regions import Region, RegionRule, find_regions
 from CTForgeryScanLib.windows import CENTRE, STRIDE
-from training.data import Slice
 from training.evaluation.calibration import brier
 from training.evaluation.slices import auc, auc_interval, counts_by_kind
-from training.experiment import arguments, read_experiment
+from training.experiment import arguments, read_experiment, run
 from training.fit_slice_classifier import FOLDS_JSON, OUT_OF_FOLD
 from training.out_of_fold import out_of_fold_heatmaps, series_heatmaps
+from training.slices import Slice
 
 SITE_PX = 24
 """A peak within this distance of a forged site's centre is on the site."""
@@ -217,9 +218,21 @@ def read_judged(slices: Sequence[Slice], fold_of: dict[str, int], runs: Path) ->
     return judged
 
 
+def _card_words(config: Path) -> dict[str, Any]:
+    """What the card says beside the numbers; raises InputError where the experiment has no words for it."""
+    path = config.with_suffix(".card.yaml")
+    if not path.is_file():
+        raise InputError(
+            f"'{path}' is missing, the model card's words on what it was trained on: copy and edit ctgan-v2.card.yaml."
+        )
+    words: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return words
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args = arguments("Judge the cascade out-of-fold and complete the model card.").parse_args(argv)
     experiment = read_experiment(args)
+    words = _card_words(args.config)
     judged = read_judged(experiment.slices, experiment.fold_of, args.runs)
     results = {
         "peak_on_site": peak_on_site(judged),
@@ -231,11 +244,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(json.dumps(results, indent=1))
     path = args.runs / experiment.config.name / CARD
     card = json.loads(path.read_text(encoding="utf-8"))
-    words = yaml.safe_load(args.config.with_suffix(".card.yaml").read_text(encoding="utf-8"))
     summary = [line.strip("| ").replace(" | ", ": ") for line in lines[2:]]
     card |= {**words, "summary": summary, "results": results, "command": "python -m training.evaluate"}
     path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

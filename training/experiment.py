@@ -10,8 +10,11 @@ from pathlib import Path
 
 from CTForgeryScanLib.errors import CTForgeryScanError
 from training.config import Config, read_config
-from training.data import Slice, read_slices
+from training.data import read_slices
+from training.slices import Slice
 from training.splits import read_folds
+
+DATA_HELP = "the data folder (ctgan/, pristine_slices/ and ct/), or one that training.slice_set made"
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     """A parser that knows ``--config``, ``--data`` and ``--runs``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", type=Path, required=True, help="YAML file of the experiment")
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with ctgan/, pristine_slices/ and ct/"
-    )
+    parser.add_argument("--data", type=Path, required=True, help=DATA_HELP)
     parser.add_argument("--runs", type=Path, required=True, help="folder of what the steps write and read")
     return parser
 

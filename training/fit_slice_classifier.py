@@ -33,9 +33,9 @@ from CTForgeryScanLib.models import CLASSIFIER, DETECTOR
 from CTForgeryScanLib.regions import RegionRule, hottest_rise
 from CTForgeryScanLib.slice_classifier import SliceClassifier, slice_features
 from training.config import Config
-from training.data import Slice
-from training.experiment import arguments, read_experiment
+from training.experiment import arguments, read_experiment, run
 from training.out_of_fold import load_detector, out_of_fold_heatmaps, series_heatmaps
+from training.slices import Slice
 
 Maps = Mapping[str, NDArray[np.float32]]
 
@@ -156,4 +156,4 @@ def _assemble(config: Config, fitted: Fitted, runs: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
 import time
 from collections import defaultdict
@@ -20,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from CTForgeryScanLib.errors import CTForgeryScanError, InputError, OutputError
+from CTForgeryScanLib.errors import CTForgeryScanError, InputError
 from CTForgeryScanLib.volume import Volume, load_volume
 from training.forged_file import SiteRecord, mask_path, read_sites, site_record, write_forged
 from training.forgers.forger import ForgedVolume, Forger
 from training.forgers.registry import NAMES, make_forger
 from training.lung_sites import forged_at_random, random_lung_place
+from training.output_folder import check_settings
 from training.sites import Site, SiteKind
 from training.sources.catalogue import SOURCE_HELP, read_source
 from training.sources.scan import Scan
@@ -174,22 +174,6 @@ def _write_table(path: Path, jobs: Sequence[Job], done: dict[int, list[SiteRecor
     part.replace(path)
 
 
-def _check_settings(out: Path, settings: dict[str, object]) -> None:
-    """Remember what the folder is of. Raises OutputError where it is of something else."""
-    file = out / "forge.json"
-    if file.exists():
-        if json.loads(file.read_text(encoding="utf-8")) != settings:
-            raise OutputError(
-                f"{out}: it holds forgeries made with other settings (see {file.name}), and nothing is overwritten; "
-                "give another folder with --out."
-            )
-    elif out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out}: it holds other files; give an empty or a new folder with --out.")
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-
-
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
@@ -242,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "each": args.each,
             "seed": args.seed,
         }
-        _check_settings(args.out, settings)
+        check_settings(args.out, "forge.json", settings)
         jobs = plan(scans, forger, args.sites, args.each, args.seed, args.out)
         refused = run(jobs, forger, args.out)
     except CTForgeryScanError as error:

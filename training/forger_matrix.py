@@ -28,11 +28,11 @@ from CTForgeryScanLib.places import place_logits
 from CTForgeryScanLib.windows import centres
 from training.config import Config
 from training.crops import Mix
-from training.data import Slice
 from training.evaluate import SITE_PX
 from training.experiment import arguments, read_experiment, run
 from training.forgers.registry import forger_of
 from training.made_slices import made_slices
+from training.slices import Slice
 from training.train_detector import train
 
 GENUINE = "genuine"

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import Volume
-from training.data import Slice, SliceSite
 from training.forgers.ctgan.forger import ctgan
 from training.forgers.forger import Forger
 from training.forgers.published_pasting import PublishedPasting, TouchUp, procedural_content
 from training.lung_sites import DIAMETER_MM, Ijk, forged_at_random, random_lung_place
 from training.sites import SiteKind
+from training.slices import Slice, SliceSite
 
 REACH_MM = 10.0
 """Slices up to here from a site's centre may be taken; CT-GAN's cube reaches 16 mm."""

@@ -26,10 +26,11 @@ from CTForgeryScanLib.evidence.added_noise import NOT_JUDGED, TEST, find_excess,
 from CTForgeryScanLib.evidence.noise import LungNoise, about, lung_noise
 from CTForgeryScanLib.evidence.thresholds import load_threshold
 from CTForgeryScanLib.volume import Volume, load_volume
-from training.data import Slice, SliceSite, forged_slices, read_slices
+from training.data import forged_slices, read_slices
 from training.evaluate import SITE_PX
 from training.forgers.published_pasting import PublishedPasting, procedural_content
 from training.lung_sites import forged_at_random, random_lung_place
+from training.slices import Slice, SliceSite
 
 _AT_SITE_PX, _FAR_PX = 12, 60
 _ENOUGH = 60  # pixels of even lung

@@ -19,7 +19,7 @@ from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Heatmap, Sweeper
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import heatmap_ijk_to_ras
-from training.data import Slice
+from training.slices import Slice
 
 FOLDS = 5
 

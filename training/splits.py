@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from CTForgeryScanLib.errors import InputError
-from training.data import Slice, read_slices
+from training.data import read_slices
+from training.slices import Slice
 from training.sources.catalogue import SOURCE_HELP, read_source
 
 
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description="Deal the patients of the data folder, or of a source, into folds."
     )
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--data", type=Path, help="folder with ctgan/, pristine_slices/ and ct/")
+    given.add_argument("--data", type=Path, help="the data folder, or one that training.slice_set made")
     given.add_argument("--source", nargs=2, metavar=("NAME", "WHERE"), help=SOURCE_HELP)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=5)

@@ -24,12 +24,12 @@ from CTForgeryScanLib.errors import InputError
 from training.checkpoint import Checkpoint
 from training.config import Config
 from training.crops import GENUINE, TASKS, CropSampler
-from training.data import Slice
 from training.distributed import ALONE, Group, process_group
 from training.experiment import arguments, read_experiment, run
 from training.made_slices import made_slices, pastings
 from training.metrics_log import MetricsLog
 from training.out_of_fold import load_detector
+from training.slices import Slice
 
 _CHECKPOINT_EVERY = 250
 _LOG_EVERY = 50

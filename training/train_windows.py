@@ -26,12 +26,13 @@ from torch.optim.swa_utils import update_bn
 
 from CTForgeryScanLib.errors import InputError
 from training.checkpoint import Checkpoint
-from training.data import Slice, read_slices
+from training.data import read_slices
 from training.detectors.networks import build_network, read_trained_config, save_network
 from training.detectors.scorers import forged_logits, probability
 from training.distributed import ALONE, Group, process_group
 from training.experiment import arguments, run
 from training.metrics_log import MetricsLog
+from training.slices import Slice
 from training.splits import read_folds
 from training.windows_config import WindowsConfig, read_windows_config
 from training.windows_dataset import TrainingSamples

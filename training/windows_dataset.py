@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.windows import STRIDE, WINDOW, circle_mask
 from training.crops import Places
-from training.data import Slice
+from training.slices import Slice
 
 GRID = np.array([(dx, dy) for dx in range(-2, 3) for dy in range(-2, 3)])
 """Offsets (x, y) of the windows about a site; the first n are those of an untouched slice's place."""

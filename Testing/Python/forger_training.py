@@ -12,10 +12,10 @@ from safetensors.numpy import load_file
 
 import phantoms
 from CTForgeryScanLib.volume import Volume, load_volume
-from training.data import Slice
 from training.forgers.forger import Forger
 from training.forgers.lung_patches import LungPatches
 from training.sites import Site, SiteKind
+from training.slices import Slice
 
 SPACING = (0.8, 0.8, 2.5)
 SITE = (90, 128, 8)  # (i, j, k), in lung

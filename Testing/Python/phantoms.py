@@ -27,6 +27,18 @@ def chest(slices: int = 6, size: int = 192, *, noise_hu: float = 25.0, seed: int
     return np.rint(plane + noise_hu * noise / noise.std()).clip(-1024, 3071).astype(np.int16)
 
 
+def thick_walled_chest(slices: int = 27, seed: int = 0) -> NDArray[np.int16]:
+    """Like ``chest``, with a wall so thick that windows see it in 192×192 pixels of 1.6 mm: lung is inside."""
+    size = 192
+    y, x = np.mgrid[:size, :size] / (size - 1.0) * 2.0 - 1.0
+    plane = np.where(x**2 + y**2 < 0.8**2, 40.0, -1000.0)
+    for side in (-1, 1):
+        plane[((x - 0.35 * side) / 0.25) ** 2 + (y / 0.4) ** 2 < 1] = -850.0
+    white = np.random.default_rng(seed).normal(size=(slices, size, size))
+    noise = ndimage.gaussian_filter(white, (0, 0.6, 0.6))
+    return np.rint(plane + 25 * noise / noise.std()).clip(-1024, 3071).astype(np.int16)
+
+
 def geometry(spacing: tuple[float, float, float] = (0.7, 0.7, 2.5)) -> NDArray[np.float64]:
     """IJK-to-RAS of an ordinary axial scan, spacing (i, j, k) in mm."""
     matrix = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])

@@ -25,8 +25,8 @@ from CTForgeryScanLib.heatmap import Sweeper
 from CTForgeryScanLib.places import place_logits
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.crops import Mix
-from training.data import Slice, SliceSite
 from training.forger_matrix import found_share, mix_for, rows_of, write_matrix
+from training.slices import Slice, SliceSite
 
 
 class Matrix(unittest.TestCase):

@@ -34,13 +34,13 @@ from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.windows import STRIDE, WINDOW, circle_mask
 from training import train_detector, train_windows
 from training.config import Config
-from training.data import Slice, SliceSite
 from training.detectors.dct import dct_features, fit_dct
 from training.detectors.networks import build_network, load_scorer, save_network
 from training.detectors.paper import Dct, PaperNetwork
 from training.detectors.scorers import SliceNetwork, WindowNetwork, window_logits
 from training.detectors.second_stage import fit_second_stage
 from training.distributed import Group
+from training.slices import Slice, SliceSite
 from training.windows_config import WindowsConfig, read_windows_config
 from training.windows_dataset import TrainingSamples
 

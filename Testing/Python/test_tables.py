@@ -11,9 +11,9 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 import phantoms
 
@@ -24,6 +24,7 @@ try:
 except ImportError as error:
     raise unittest.SkipTest(f"{error.name} is absent: training needs the extra 'train'") from error
 
+
 from CTForgeryScanLib.cards import OperatingPoint
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Sweeper
@@ -31,35 +32,25 @@ from CTForgeryScanLib.models import load_model
 from CTForgeryScanLib.regions import RegionRule
 from CTForgeryScanLib.volume import Volume
 from small_models import bright_detector, write_model
-from training.data import Slice, SliceSite
+from training import slice_set
 from training.distributed import Group
 from training.fit_slice_classifier import Fitted
+from training.forgers.cyclegan.forger import CycleGANForger
+from training.forgers.cyclegan.networks import Generator
 from training.forgers.published_pasting import PublishedPasting, procedural_content
-from training.out_of_fold import untouched_series
+from training.slices import Slice, SliceSite
 from training.tables.__main__ import main
 from training.tables.cells import heatmap, judge_fold, keep, read_fold
+from training.tables.cyclegan_set import cyclegan_set
 from training.tables.methods import read_paper_tables
-from training.tables.pairs import paired_slices
 from training.tables.report import write_results
 from training.tables.scale import Scale, read_scale, scale_path
 from training.tables.scans import forge_scan, judge_scan, keep_scan, read_scan
-from training.tables.sets import Parts, Split, balanced, divide, fold_of_slice, of_kind
+from training.tables.sets import CYCLEGAN, Parts, Split, balanced, divide, fold_of_slice, of_kind
 from training.tables.study import Study
 
 FORGER = PublishedPasting(procedural_content)
-SIZE, SLICES, PIXEL_MM = 192, 27, 1.6
-
-
-def chest(slices: int = SLICES, seed: int = 0) -> NDArray[np.int16]:
-    """Like ``phantoms.chest``, [k, j, i], with a wall so thick that windows see it at this size: lung is inside."""
-    y, x = np.mgrid[:SIZE, :SIZE] / (SIZE - 1.0) * 2.0 - 1.0
-    plane = np.where(x**2 + y**2 < 0.8**2, 40.0, -1000.0)
-    for side in (-1, 1):
-        plane[((x - 0.35 * side) / 0.25) ** 2 + (y / 0.4) ** 2 < 1] = -850.0
-    noise = ndimage.gaussian_filter(
-        np.random.default_rng(seed).normal(size=(slices, SIZE, SIZE)), (0, 0.6, 0.6)
-    )
-    return np.rint(plane + 25 * noise / noise.std()).clip(-1024, 3071).astype(np.int16)
+PIXEL_MM = 1.6
 
 
 def listed(patients: int = 12) -> list[Slice]:
@@ -143,7 +134,7 @@ class PaperFigures(unittest.TestCase):
 
 class Scans(unittest.TestCase):
     def test_a_forged_scan_is_judged_slice_by_slice_and_place_by_place(self) -> None:
-        hu = chest(40)
+        hu = phantoms.thick_walled_chest(40)
         volume = Volume(hu, np.diag([PIXEL_MM, PIXEL_MM, 2.5, 1.0]), "phantom")
         scan = forge_scan(volume, ["inject", "inject"], FORGER, seed=1)
         self.assertEqual(len(scan.sites), 2)
@@ -166,24 +157,29 @@ class Scans(unittest.TestCase):
 
 
 class WholeRun(unittest.TestCase):
-    """``--scale full`` on nine small series: forged, trained on, judged and written down."""
+    """``--scale full`` on a LUNA16 folder of nine scans: forged, trained on, judged and written down."""
 
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
-        self.data = self.folder / "data"
-        ct = self.data / "ct"
-        rows = []
+        luna16 = self.folder / "LUNA16"
+        (luna16 / "subset0").mkdir(parents=True)
         for n in range(9):
-            phantoms.save_series(ct / f"case{n}", chest(seed=n), PixelSpacing=[PIXEL_MM] * 2)
-            rows.append([f"case{n}", f"patient{n}", PIXEL_MM, 2.5])
-        write_table(ct / "cases.csv", ["case", "patient", "sx_mm", "sz_mm"], rows)
-        write_table(ct / "lidc_nodules.csv", ["case", "x", "y", "k_min", "k_max"], [])
-        write_table(ct / "tumours.csv", ["case", "x_min", "x_max", "y_min", "y_max", "k_min", "k_max"], [])
-        write_table(self.data / "ctgan" / "labels.csv", ["scan"], [])
-        write_table(self.data / "pristine_slices" / "slices.csv", ["file"], [])
+            image = sitk.GetImageFromArray(phantoms.thick_walled_chest(seed=n))
+            image.SetSpacing((PIXEL_MM, PIXEL_MM, 2.5))
+            sitk.WriteImage(image, str(luna16 / "subset0" / f"1.2.{n}.mhd"))
+        write_table(
+            luna16 / "annotations.csv", ["seriesuid", "coordX", "coordY", "coordZ", "diameter_mm"], []
+        )
+        self.data = self.folder / "slices"
+        slice_set.main(
+            [
+                *("--source", "luna16", str(luna16), "--forger", "published_pasting"),
+                *("--sites", "1", "--whole", "9", "--out", str(self.data)),
+            ]
+        )
         scale = yaml.safe_load(scale_path("full").read_text(encoding="utf-8"))
-        scale |= {"name": "tiny", "folds": 3, "second_stage_folds": 0, "sites_per_series": 1, "every": 4}
+        scale |= {"name": "tiny", "folds": 3, "second_stage_folds": 0, "every": 4}
         scale["recipe"] = {}
         # Networks have a test of their own: here the linear model does, which takes seconds.
         scale["skip"] |= {"*/Ours*": "left out here", "*/*Net*": "left out here"}
@@ -254,23 +250,20 @@ class Report(unittest.TestCase):
         self.assertNotIn(".png", text)
 
 
-class Pairs(unittest.TestCase):
-    def test_five_slices_before_and_after(self) -> None:
-        hu = chest()
-        series = untouched_series(
-            [Slice(f"s/{k}", "p", "s", k, plane, PIXEL_MM, 2.5) for k, plane in enumerate(hu)]
-        )
-        made = paired_slices(series, FORGER, sites=2, seed=0)
+class CycleGANSet(unittest.TestCase):
+    def test_whole_slices_are_denoised_at_random_places(self) -> None:
+        torch.manual_seed(0)
+        forger = CycleGANForger(Generator(4).eval())
+        hu = phantoms.thick_walled_chest(2)
+        untouched = [Slice(f"s{k}", f"p{k}", f"s{k}", k, plane, PIXEL_MM) for k, plane in enumerate(hu)]
+        made = cyclegan_set([*untouched, *plain(1, 0)], forger, 2, seed=0)
         forged = [s for s in made if s.forged]
-        self.assertEqual((len(made), len(forged)), (20, 10))
-        self.assertEqual({s.kind for s in forged}, {"inject", "remove"})
+        self.assertEqual({s.kind for s in forged}, {CYCLEGAN})
+        self.assertEqual(len(of_kind(made, CYCLEGAN)), len(made))
+        self.assertEqual((len(forged), len(made) - len(forged)), (2, 3))
         for s in forged:
-            self.assertTrue((s.hu != hu[s.k]).any())
-        for s in made:
-            if not s.forged:
-                np.testing.assert_array_equal(s.hu, hu[s.k])
-        with self.assertRaisesRegex(InputError, "None of 0 series"):
-            paired_slices([], FORGER, 2, 0)
+            before = next(u for u in made if u.name == s.name.removesuffix("/denoised")).hu
+            self.assertGreater((s.hu != before)[before > -1000].mean(), 0.9)
 
 
 class Sweep(unittest.TestCase):

@@ -31,9 +31,10 @@ from CTForgeryScanLib.regions import RegionRule
 from training.blending import blend_site, splice, window_distance
 from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
-from training.data import Slice, SliceSite, read_slices
+from training.data import read_slices
 from training.evaluate import Judged, peak_on_site, series_regions, slice_scores
 from training.made_slices import made_slices, pastings
+from training.slices import Slice, SliceSite
 from training.splits import make_folds, read_folds
 from training.train_detector import train
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.crops import lung_mask
-from training.data import Slice
 from training.forgers.ball import Ball
+from training.slices import Slice
 
 Image = NDArray[np.float32]
 

@@ -19,10 +19,11 @@ from torch.optim import Optimizer
 
 from CTForgeryScanLib.errors import InputError
 from training.checkpoint import Checkpoint
-from training.data import Slice, read_slices
+from training.data import read_slices
 from training.forgers.lung_patches import Image
 from training.forgers.weights import read_card, save_weights
 from training.metrics_log import MetricsLog
+from training.slices import Slice
 
 _LOG_EVERY = 50
 _WINDOW_HU = (-1050.0, 150.0)

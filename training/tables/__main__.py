@@ -17,8 +17,9 @@ import torch
 
 from training.data import read_slices
 from training.distributed import process_group
-from training.experiment import run
+from training.experiment import DATA_HELP, run
 from training.forgers.ctgan.forger import ctgan
+from training.forgers.cyclegan.forger import load_forger
 from training.forgers.published_pasting import PublishedPasting, procedural_content
 from training.tables.methods import read_paper_tables
 from training.tables.report import write_results
@@ -33,9 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--scale", default="small", help="small, full, or a YAML file like configs/tables-small.yaml"
     )
-    parser.add_argument(
-        "--data", type=Path, required=True, help="folder with ctgan/, pristine_slices/ and ct/"
-    )
+    parser.add_argument("--data", type=Path, required=True, help=DATA_HELP)
     parser.add_argument(
         "--runs", type=Path, required=True, help="folder of what is trained, and of its results"
     )
@@ -44,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--generators", type=Path, help="folder with CT-GANs in inject/ and remove/, to forge scans with"
+    )
+    parser.add_argument(
+        "--cyclegan", type=Path, help="weights of a CycleGAN, which denoises its set's slices"
     )
     parser.add_argument("--out", type=Path, default=Path("training/RESULTS.md"), help="where the tables go")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -54,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     scale = read_scale(path)
     slices = read_slices(args.data, frozenset(scale.never_train))
     forger = ctgan(args.generators) if args.generators else PublishedPasting(procedural_content)
-    study = Study(scale, read_paper_tables(), slices, args.runs, forger)
+    cyclegan = load_forger(args.cyclegan) if args.cyclegan else None
+    study = Study(scale, read_paper_tables(), slices, args.runs, forger, cyclegan)
     with process_group(args.device) as group:
         for cell in study.cells:
             if fnmatchcase(cell.name, args.cells):
@@ -65,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     study.run_scan(row)
             command = f"python -m training.tables --scale {args.scale} --data DATA --runs RUNS"
             command += " --generators GENERATORS" if args.generators else ""
+            command += " --cyclegan CYCLEGAN" if args.cyclegan else ""
             write_results(study, command, args.out)
             print(f"{args.out} is written")
 

@@ -19,7 +19,6 @@ from safetensors.numpy import load_file, save_file
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.windows import circle_mask, grid_shape
-from training.data import Slice
 from training.detectors.dct import fit_dct
 from training.detectors.networks import load_scorer, read_trained_config, save_network
 from training.detectors.scorers import (
@@ -31,6 +30,7 @@ from training.detectors.scorers import (
 )
 from training.detectors.second_stage import PaperSecondStage, fit_second_stage
 from training.distributed import Group
+from training.slices import Slice
 from training.tables.methods import Method
 from training.tables.scale import Scale
 from training.tables.sets import Parts

@@ -85,7 +85,7 @@ def _heatmaps(study: Study) -> bool:
             maps[cell.method.detector] = {s.name: kept[s.name] for s in done[0].slices if s.name in kept}
     if not maps:
         return False
-    slices = [s for s in study.set if s.forged and all(s.name in of_method for of_method in maps.values())]
+    slices = [s for s in study.slices if s.forged and all(s.name in of_method for of_method in maps.values())]
     shown = [
         ShownSlice(
             f"{s.name} ({s.kind})",

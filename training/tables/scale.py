@@ -21,8 +21,6 @@ class Scale:
     name: str
     text: str
     """What it is, in a sentence for the reader of the results."""
-    set: str = "genuine"
-    """"genuine": the slices that CT-GAN's authors forged; "pairs": each slice before and after our own forgery."""
     folds: int = 5
     folds_file: str = ""
     """The file of patient folds, beside the configuration; made anew from ``seed`` without one."""
@@ -32,8 +30,8 @@ class Scale:
     """Folds that only the second stage learns from; 0: it learns from the validation fold."""
     every: int = 1
     """Which windows a sweep asks, down and across: 1 is the paper's stride of 4 pixels, 2 is a quarter of the time."""
-    sites_per_series: int = 4
-    """Forged sites of each series, for "pairs"."""
+    cyclegan_slices: int = 58
+    """How many slices CycleGAN denoises for its set."""
     never_train: tuple[str, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
     """What differs from the paper's training (``WindowsConfig``)."""

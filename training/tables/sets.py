@@ -9,13 +9,14 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from training.data import Slice
 from training.evaluation.slices import UNTOUCHED
+from training.slices import Slice
 from training.splits import make_folds
 
 Split = Literal["leaking", "patient"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 ALL_KINDS = "all"
+CYCLEGAN = "cyclegan"
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,13 @@ def divide(
 
 def balanced(slices: Sequence[Slice], seed: int) -> list[Slice]:
     """All forged slices and as many untouched ones at random, taken from the patients by turns."""
-    rng = np.random.default_rng(seed)
     forged = [s for s in slices if s.forged]
+    return forged + untouched_by_turns(slices, len(forged), seed)
+
+
+def untouched_by_turns(slices: Sequence[Slice], count: int, seed: int) -> list[Slice]:
+    """So many of the untouched slices, or all if there are fewer, at random, taken from the patients by turns."""
+    rng = np.random.default_rng(seed)
     untouched: dict[str, list[Slice]] = defaultdict(list)
     for s in slices:
         if not s.forged:
@@ -90,4 +96,4 @@ def balanced(slices: Sequence[Slice], seed: int) -> list[Slice]:
         order = rng.permutation(len(untouched[patient]))
         turns += [(turn, len(turns), untouched[patient][n]) for turn, n in enumerate(order)]
     turns.sort(key=lambda t: t[:2])
-    return forged + [s for _, _, s in turns[: len(forged)]]
+    return [s for _, _, s in turns[:count]]

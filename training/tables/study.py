@@ -12,20 +12,21 @@ from CTForgeryScanLib.cards import DEFAULT_MODEL
 from CTForgeryScanLib.errors import CTForgeryScanError, InputError
 from CTForgeryScanLib.heatmap import Sweeper
 from training.config import Config, FalseAlarms
-from training.data import Slice
 from training.distributed import Group
 from training.evaluate import read_judged
 from training.fit_slice_classifier import fit
+from training.forgers.cyclegan.forger import CycleGANForger
 from training.forgers.forger import Forger
 from training.out_of_fold import load_detector, out_of_fold_heatmaps, untouched_series
 from training.sites import SiteKind
+from training.slices import Slice
 from training.splits import read_folds
 from training.tables.cells import JudgedFold, judge_fold, judged_fold, keep, read_fold
+from training.tables.cyclegan_set import cyclegan_set
 from training.tables.methods import Method, PaperTables, ScanRow
-from training.tables.pairs import paired_slices
 from training.tables.scale import Scale, scale_path
 from training.tables.scans import JudgedScan, forge_scan, judge_scan, keep_scan, read_scan
-from training.tables.sets import SPLITS, Parts, Split, divide, fold_of_slice, of_kind
+from training.tables.sets import CYCLEGAN, SPLITS, Parts, Split, divide, fold_of_slice, of_kind
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ class Study:
     slices: list[Slice]
     runs: Path
     forger: Forger
-    """What forges the scans of table 4 and the pairs of the full scale."""
+    """What forges the scans of table 4."""
+    cyclegan: CycleGANForger | None = None
+    """What denoises the slices of the paper's CycleGAN set."""
 
     @property
     def folder(self) -> Path:
@@ -138,16 +141,12 @@ class Study:
         return read_folds(scale_path(self.scale.name).parent / self.scale.folds_file)
 
     @cached_property
-    def set(self) -> list[Slice]:
-        """The slices of the tables."""
-        if self.scale.set == "genuine":
-            return self.slices
-        return paired_slices(
-            untouched_series(self.slices), self.forger, self.scale.sites_per_series, self.scale.seed
-        )
+    def _cyclegan_set(self) -> list[Slice]:
+        assert self.cyclegan is not None
+        return cyclegan_set(self.slices, self.cyclegan, self.scale.cyclegan_slices, self.scale.seed)
 
     def _parts(self, cell: Cell, fold: int) -> Parts:
-        slices = of_kind(self.set, cell.set)
+        slices = self._cyclegan_set if cell.set == CYCLEGAN else of_kind(self.slices, cell.set)
         known = self._patient_folds if self.scale.folds_file else None
         fold_of = fold_of_slice(slices, cell.split, self.scale.folds, self.scale.seed, known)
         return divide(slices, fold_of, fold, self.scale.folds, self.scale.second_stage_folds, self.scale.seed)
@@ -162,6 +161,8 @@ class Study:
     def _left_out(self, cell: Cell) -> str | None:
         if cell.method.dense and cell.split == "leaking":
             return "its runs are split by patient"
+        if cell.set == CYCLEGAN and self.cyclegan is None:
+            return "needs a trained CycleGAN (--cyclegan)"
         return self.scale.why_skipped(cell.name)
 
     def _files(self, cell: Cell, ending: str) -> list[Path]:

@@ -1,8 +1,8 @@
 """The CycleGAN forger: a site's noisy copy, denoised slice by slice by the generator, blended in a soft ball.
 
-The paper's generalisation set is whole slices to which noise was added and which a CycleGAN denoised (Section 4.1);
-here this happens to a site. Before, a nodule is drawn there, or lung from elsewhere laid over it, so that the
-generator paints what the site's kind says. Arrays are [k, j, i].
+The paper's generalisation set is whole slices to which noise was added and which a CycleGAN denoised (Section 4.1,
+``denoised``); as a forger it does this to a site. Before, a nodule is drawn there, or lung from elsewhere laid over it,
+so that the generator paints what the site's kind says. Arrays are [k, j, i].
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from CTForgeryScanLib.volume import Volume
 from training.forgers.ball import Ball, Floats, ball_about, fade
@@ -20,7 +21,7 @@ from training.forgers.cyclegan.networks import Generator
 from training.forgers.cyclegan.noise import add_noise
 from training.forgers.forger import ForgedVolume, check_kind, forged_volume
 from training.forgers.lung import Box, level_and_noise, lung_place
-from training.forgers.lung_patches import patch_about, to_hu, to_unit
+from training.forgers.lung_patches import HU_RANGE, Image, patch_about, to_hu, to_unit
 from training.forgers.weights import load_weights
 from training.sites import Site, SiteKind
 
@@ -50,12 +51,20 @@ class CycleGANForger:
             planes[inner] = with_nodule(planes[inner], ball.offsets_mm, rng, site.diameter_mm)
         else:
             planes[inner] = _with_lung(volume, site, ball, rng)
-        noisy = np.stack([add_noise(plane, rng) for plane in planes])
+        painted = self._denoised(planes, rng)[inner].astype(np.float64)
+        hu = ball.laid(volume.hu, painted, _BORDER_MM, site.kind)
+        return forged_volume(volume, hu, site, {"forger": self.name})
+
+    def denoised(self, hu: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.int16]:
+        """Whole slices [k, j, i] after noise and the generator, which leaves alone what it cannot express."""
+        inside = (hu > HU_RANGE[0]) & (hu < HU_RANGE[1])
+        return np.where(inside, np.rint(self._denoised(hu, rng)), hu).astype(np.int16)
+
+    def _denoised(self, hu: NDArray[np.floating] | NDArray[np.int16], rng: np.random.Generator) -> Image:
+        noisy = np.stack([add_noise(plane, rng) for plane in hu])
         with torch.inference_mode():
             # Instance norm looks at each picture alone, so a batch gives what slice by slice would.
-            denoised = self.generator(torch.from_numpy(to_unit(noisy))[:, None])[:, 0].numpy()
-        hu = ball.laid(volume.hu, to_hu(denoised[inner]).astype(np.float64), _BORDER_MM, site.kind)
-        return forged_volume(volume, hu, site, {"forger": self.name})
+            return to_hu(self.generator(torch.from_numpy(to_unit(noisy))[:, None])[:, 0].numpy())
 
 
 def load_forger(weights: Path) -> CycleGANForger:

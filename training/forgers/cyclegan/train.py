@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from CTForgeryScanLib.heatmap import choose_device
-from training.data import Slice
 from training.experiment import run as run_command
 from training.forgers.cyclegan.networks import Discriminator, Generator
 from training.forgers.cyclegan.noise import add_noise
 from training.forgers.lung_patches import Image, LungPatches, to_hu, to_unit
 from training.forgers.training_run import RunSettings, TrainingRun, arguments, untouched_slices
+from training.slices import Slice
 
 FORGER = "cyclegan"
 _CYCLE, _IDENTITY = 10.0, 5.0  # weights of the losses beside the adversarial one, as published

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from CTForgeryScanLib.heatmap import choose_device
-from training.data import Slice
 from training.experiment import run as run_command
 from training.forgers.diffusion.networks import Denoiser
 from training.forgers.diffusion.sampling import alpha_sigma, in_paint
 from training.forgers.lung_patches import Image, LungPatches, to_hu, to_unit
 from training.forgers.training_run import RunSettings, TrainingRun, arguments, untouched_slices
+from training.slices import Slice
 
 FORGER = "diffusion"
 SIDE = 64

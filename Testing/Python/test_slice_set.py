@@ -1,0 +1,109 @@
+"""From a LUNA16 folder to a detector: slices forged, stored, read and trained on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+import phantoms
+
+try:
+    import tensorboard  # noqa: F401
+    import yaml
+except ImportError as error:
+    raise unittest.SkipTest(f"{error.name} is absent: training needs the extra 'train'") from error
+
+from CTForgeryScanLib.errors import InputError, OutputError
+from CTForgeryScanLib.volume import load_volume
+from training import evaluate, slice_set, splits, train_detector
+from training.data import read_slices
+from training.forgers.copy_move import CopyMove
+from training.out_of_fold import load_detector
+from training.slice_set import paired_slices
+from training.sources.luna16 import read
+from training.stored_slices import records_path
+
+SPACING = (1.6, 1.6, 2.5)
+SCANS = 10
+
+
+class FromLuna16(unittest.TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.luna16, self.slices = self.folder / "LUNA16", self.folder / "slices"
+        (self.luna16 / "subset0").mkdir(parents=True)
+        for n in range(SCANS):
+            image = sitk.GetImageFromArray(phantoms.thick_walled_chest(seed=n))
+            image.SetSpacing(SPACING)
+            sitk.WriteImage(image, str(self.luna16 / "subset0" / f"1.2.{n}.mhd"))
+        (self.luna16 / "annotations.csv").write_text(
+            "seriesuid,coordX,coordY,coordZ,diameter_mm\n1.2.3,72,152,25,10\n", encoding="utf-8"
+        )
+        self.source = ["--source", "luna16", str(self.luna16)]
+        self.enterContext(contextlib.redirect_stderr(io.StringIO()))  # it says that LUNA16 is not complete
+
+    def make(self, *more: str) -> None:
+        forgers = ["--forger", "published_pasting", "--forger", "copy_move"]
+        slice_set.main([*self.source, *forgers, "--out", str(self.slices), *more])
+
+    def test_a_detector_is_trained_on_it(self) -> None:
+        self.make("--sites", "2", "--whole", "6")
+        splits.main([*self.source, "--out", str(self.folder / "folds.csv")])
+        config = self.folder / "mine.yaml"
+        mix = {"genuine": 2, "genuine_elsewhere": 1, "spliced": 1, "blended": 1, "lesions": 1, "untouched": 2}
+        # Narrower networks crash torch 2.13's CPU convolutions in the backward pass.
+        given = {"name": "mine", "folds": "folds.csv", "width": 16, "steps": 2, "mix": mix}
+        config.write_text(yaml.safe_dump(given), encoding="utf-8")
+        runs = self.folder / "runs"
+        places = ["--config", str(config), "--data", str(self.slices), "--runs", str(runs)]
+        train_detector.main([*places, "--fold", "0", "--device", "cpu"])
+        load_detector(runs / "fold-0" / "detector.safetensors")
+        with self.assertRaisesRegex(InputError, "mine.card.yaml' is missing"):
+            evaluate.main(places)
+
+    def test_slices_of_a_set(self) -> None:
+        self.make("--sites", "2", "--whole", "3")
+        slices = read_slices(self.slices)
+        forged = [s for s in slices if s.forged]
+        series = [s for s in slices if s.between_mm]
+        self.assertEqual((len(forged), len(slices) - len(forged) - len(series)), (2 * 5 * SCANS,) * 2)
+        self.assertEqual(len({s.series for s in series}), 3)
+        self.assertEqual({s.kind for s in forged}, {"inject", "remove"})
+        volumes = {scan.name: scan.load() for scan in read(str(self.luna16)).scans}
+        for s in slices:
+            self.assertEqual((s.hu != volumes[s.series].hu[s.k]).any(), bool(s.forged), s.name)
+        self.assertFalse([s for s in read_slices(self.slices, frozenset({"1.2.3"})) if s.patient == "1.2.3"])
+
+        names = [s.name for s in slices]
+        records_path(self.slices, "1.2.4").unlink()
+        self.make("--sites", "2", "--whole", "3")
+        self.assertEqual([s.name for s in read_slices(self.slices)], names)
+        with self.assertRaisesRegex(OutputError, "other settings"):
+            self.make("--sites", "3", "--whole", "3")
+        (self.slices / "1.2.4.slices.npy").write_bytes(b"damaged")
+        with self.assertRaisesRegex(InputError, "give training.slice_set again"):
+            read_slices(self.slices)
+
+    def test_a_nodule_that_readers_marked_is_known_in_its_slices(self) -> None:
+        (scan,) = [scan for scan in read(str(self.luna16)).scans if scan.sites]
+        marked = {s.k: s.lesions for s in slice_set.untouched_slices(scan, scan.load()) if s.lesions}
+        np.testing.assert_allclose(list(marked.values()), [[(45, 95)]] * 5, atol=0.5)
+        self.assertEqual(sorted(marked), [8, 9, 10, 11, 12])
+
+    def test_no_place_is_said(self) -> None:
+        scan = read(str(self.luna16)).scans[0]
+        air = load_volume((np.full((20, 64, 64), -1000, np.int16), np.diag([*SPACING, 1.0])))
+        with self.assertRaisesRegex(InputError, "No lung"):
+            paired_slices(scan, air, [(CopyMove(reach=1.5), "remove")], np.random.default_rng(0))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,159 @@
+"""Make the paper's data set from any source: slices about a forged site, and the same slices before (Section 4.1).
+
+    python -m training.slice_set --source luna16 DIR --forger NAME[=WEIGHTS] [--forger …] --out SLICES
+
+The folder is given to every training as ``--data``. Each scan is forged at ``--sites`` places, forgers and kinds by
+turns; five slices of each are taken and, as in the paper, as many untouched ones, half of them the forged ones' own
+before, the others from anywhere in the scan. Of ``--whole`` scans every untouched slice is taken: the series on which
+region rules are fitted and false alarms are counted. A run that was stopped goes on when the same command is given
+again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.volume import Volume
+from training.evaluate_volumes import FROM_THE_ENDS
+from training.experiment import run as run_command
+from training.forgers.forger import Forger
+from training.forgers.registry import NAMES, forger_of
+from training.lung_sites import DIAMETER_MM, forged_at_random, random_lung_place
+from training.output_folder import check_settings
+from training.sites import SiteKind
+from training.slices import Slice, SliceSite
+from training.sources.catalogue import SOURCE_HELP, read_source
+from training.sources.scan import Scan
+from training.stored_slices import SETTINGS, records_path, store_slices
+
+AROUND = 2
+"""Slices before and after the site's own that are taken: five in all."""
+
+Turn = tuple[Forger, SiteKind]
+
+
+def untouched_slices(scan: Scan, volume: Volume) -> list[Slice]:
+    """Every slice of a scan, with the nodules that its source knows."""
+    of = partial(
+        Slice,
+        patient=scan.patient,
+        series=scan.name,
+        spacing_mm=volume.spacing_mm[0],
+        between_mm=volume.spacing_mm[2],
+    )
+    nodules = [site for site in scan.sites if site.kind == "nodule"]
+    found = []
+    for k, hu in enumerate(volume.hu):
+        here = [
+            s.ijk[:2]
+            for s in nodules
+            if abs(s.ijk[2] - k) * volume.spacing_mm[2] <= max(s.diameter_mm / 2, 1)
+        ]
+        found.append(of(name=f"{scan.name}/{k:03d}", k=k, hu=hu, lesions=tuple((i, j) for i, j in here)))
+    return found
+
+
+def paired_slices(scan: Scan, volume: Volume, turns: Sequence[Turn], rng: np.random.Generator) -> list[Slice]:
+    """Five forged slices of each turn's site and as many untouched ones, which stand alone, not in a series.
+
+    Raises InputError where no place of the scan will do.
+    """
+    untouched = untouched_slices(scan, volume)
+    pairs: list[Slice] = []
+    for n, (forger, kind) in enumerate(turns):
+        place = partial(random_lung_place, volume, rng, off_the_ends=FROM_THE_ENDS, inside=True)
+        forged, site = forged_at_random(volume, forger, kind, rng, place, DIAMETER_MM)
+        i, j, k = site.voxel
+        block = int(np.ptp(np.flatnonzero(forged.changed_mask.any(axis=(0, 1))))) + 1
+        for before in untouched[max(k - AROUND, 0) : k + AROUND + 1]:
+            name = f"{scan.name}/{forger.name}-{n}/{before.k:03d}"
+            reach = abs(before.k - k) * before.between_mm
+            alone = partial(
+                Slice,
+                patient=before.patient,
+                series=before.series,
+                spacing_mm=before.spacing_mm,
+            )
+            pairs.append(
+                alone(
+                    name=f"{name}/forged",
+                    k=before.k,
+                    hu=forged.hu[before.k].copy(),  # a view would keep the whole volume
+                    forged=(SliceSite(i, j, block, reach, kind),),
+                )
+            )
+            lesions: tuple[tuple[float, float], ...] = ((float(i), float(j)),)
+            if rng.random() < 0.5:
+                before = untouched[rng.integers(len(untouched))]
+                lesions = before.lesions
+            pairs.append(alone(name=f"{name}/untouched", k=before.k, hu=before.hu, lesions=lesions))
+    return pairs
+
+
+def make(
+    scans: Sequence[Scan], forgers: Sequence[Forger], sites: int, whole: int, seed: int, out: Path
+) -> None:
+    """Store the slices of every scan that are not there yet, and say how far it is."""
+    turns = [(forger, kind) for forger in forgers for kind in forger.kinds]
+    taken_whole = set(np.random.default_rng(seed).permutation(len(scans))[:whole].tolist())
+    missing = [(n, scan) for n, scan in enumerate(scans) if not records_path(out, scan.name).exists()]
+    started = time.monotonic()
+    for done, (n, scan) in enumerate(missing, 1):
+        own = [turns[(n * sites + of) % len(turns)] for of in range(sites)]
+        slices: list[Slice] = []
+        try:
+            volume = scan.load()
+            if n in taken_whole:
+                slices += untouched_slices(scan, volume)
+            slices += paired_slices(scan, volume, own, np.random.default_rng([seed, n]))
+        except InputError as error:
+            print(f"Left out: {scan.name}: {error}", file=sys.stderr, flush=True)
+        store_slices(slices, out, scan.name)
+        left = (time.monotonic() - started) / done * (len(missing) - done)
+        print(f"[{done}/{len(missing)}] {scan.name}, about {left / 60:.0f} min left", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.slice_set",
+        description="Make forged slices and the same slices before, to train on, from any source.",
+    )
+    parser.add_argument("--source", nargs=2, required=True, metavar=("NAME", "WHERE"), help=SOURCE_HELP)
+    parser.add_argument(
+        "--forger", action="append", required=True, metavar="NAME[=WEIGHTS]", help=", ".join(NAMES)
+    )
+    parser.add_argument("--sites", type=int, default=4, help="forged places of each scan (default: 4)")
+    parser.add_argument(
+        "--whole", type=int, default=40, help="scans of which all untouched slices are taken (default: 40)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the slices")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    forgers = [forger_of(word) for word in args.forger]
+    scans = read_source(*args.source)
+    check_settings(
+        args.out,
+        SETTINGS,
+        {
+            "source": args.source[0],
+            "scans": len(scans),
+            "forgers": args.forger,
+            "sites": args.sites,
+            "whole": args.whole,
+            "seed": args.seed,
+        },
+    )
+    make(scans, forgers, args.sites, args.whole, args.seed, args.out)
+    print(f"The slices are in {args.out}: give it to the trainings as --data.")
+
+
+if __name__ == "__main__":
+    run_command(main)
