@@ -15,6 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -76,25 +77,14 @@ def paired_slices(scan: Scan, volume: Volume, turns: Sequence[Turn], rng: np.ran
         for before in untouched[max(k - AROUND, 0) : k + AROUND + 1]:
             name = f"{scan.name}/{forger.name}-{n}/{before.k:03d}"
             reach = abs(before.k - k) * before.between_mm
-            alone = partial(
-                Slice,
-                patient=before.patient,
-                series=before.series,
-                spacing_mm=before.spacing_mm,
-            )
-            pairs.append(
-                alone(
-                    name=f"{name}/forged",
-                    k=before.k,
-                    hu=forged.hu[before.k].copy(),  # a view would keep the whole volume
-                    forged=(SliceSite(i, j, block, reach, kind),),
-                )
-            )
-            lesions: tuple[tuple[float, float], ...] = ((float(i), float(j)),)
+            alone = partial(Slice, patient=scan.patient, series=scan.name, spacing_mm=before.spacing_mm)
+            hu = forged.hu[before.k].copy()  # a view would keep the whole volume
+            own = SliceSite(i, j, block, reach, kind)
+            pairs.append(alone(name=f"{name}/forged", k=before.k, hu=hu, forged=(own,)))
+            other = replace(before, lesions=((i, j),))
             if rng.random() < 0.5:
-                before = untouched[rng.integers(len(untouched))]
-                lesions = before.lesions
-            pairs.append(alone(name=f"{name}/untouched", k=before.k, hu=before.hu, lesions=lesions))
+                other = untouched[rng.integers(len(untouched))]
+            pairs.append(alone(name=f"{name}/untouched", k=other.k, hu=other.hu, lesions=other.lesions))
     return pairs
 
 
@@ -116,7 +106,8 @@ def make(
             slices += paired_slices(scan, volume, own, np.random.default_rng([seed, n]))
         except InputError as error:
             print(f"Left out: {scan.name}: {error}", file=sys.stderr, flush=True)
-        store_slices(slices, out, scan.name)
+        if slices:
+            store_slices(slices, out, scan.name)
         left = (time.monotonic() - started) / done * (len(missing) - done)
         print(f"[{done}/{len(missing)}] {scan.name}, about {left / 60:.0f} min left", flush=True)
 

@@ -28,9 +28,8 @@ def records_path(folder: Path, name: str) -> Path:
 
 
 def store_slices(slices: Sequence[Slice], folder: Path, name: str) -> None:
-    """Store the slices of a scan, none or any number of one size; ``twin`` is not kept."""
-    if slices:
-        np.save(_planes_path(folder, name), np.stack([s.hu for s in slices]))
+    """Store the slices of a scan, all of one size; ``twin`` is not kept."""
+    np.save(_planes_path(folder, name), np.stack([s.hu for s in slices]))
     empty = np.zeros((0, 0), np.int16)
     records = [asdict(replace(s, hu=empty, twin=None)) for s in slices]
     told = [{key: record[key] for key in _TOLD} for record in records]
@@ -46,7 +45,7 @@ def read_stored_slices(folder: Path) -> list[Slice]:
         name = path.name.removesuffix(_RECORDS)
         try:
             records = json.loads(path.read_text(encoding="utf-8"))
-            planes = np.load(_planes_path(folder, name), mmap_mode="r") if records else ()
+            planes = np.load(_planes_path(folder, name), mmap_mode="r")
         except (OSError, ValueError) as error:
             raise InputError(
                 f"'{path}' or its planes cannot be read ({error}): remove both and give training.slice_set again."
