@@ -23,7 +23,7 @@ class SliceSite:
     block: int
     offset_mm: float
     kind: str
-    """"inject" or "remove"."""
+    """"inject", "remove" or, for a slice that was denoised as a whole, "cyclegan"."""
 
 
 @dataclass(frozen=True)
@@ -49,5 +49,5 @@ class Slice:
 
     @property
     def kind(self) -> str:
-        """ "inject" or "remove" for a forged slice, else "untouched"."""
+        """The kind of its own site for a forged slice, else "untouched"."""
         return self.forged[0].kind if self.forged else "untouched"
