@@ -7,14 +7,17 @@ The folder has ``ctgan/`` (slices forged by the authors' own CT-GAN, with ``labe
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import load_volume
 from training.slices import Slice, SliceSite
+from training.sources.scan import read_table
 from training.stored_slices import SETTINGS, read_stored_slices
+
+_LABELS = ("scan", "file", "slice", "x", "y", "type", "pixel_spacing_mm", "slice_spacing_mm")
+_TUMOURS = ("case", "x_min", "x_max", "y_min", "y_max", "k_min", "k_max")
 
 
 def read_slices(folder: Path, without: frozenset[str] = frozenset()) -> list[Slice]:
@@ -38,15 +41,15 @@ def read_slices(folder: Path, without: frozenset[str] = frozenset()) -> list[Sli
     return [s for s in slices if s.patient not in without]
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+def forged_files(folder: Path) -> list[Path]:
+    """The files of the genuine CT-GAN slices of ``folder`` (``labels.csv``), by name."""
+    return sorted(folder / row["file"] for row in read_table(folder / "labels.csv", _LABELS))
 
 
 def forged_slices(folder: Path) -> list[Slice]:
     """The genuine CT-GAN slices of ``folder`` (``labels.csv``)."""
     by_scan: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in _rows(folder / "labels.csv"):
+    for row in read_table(folder / "labels.csv", _LABELS):
         by_scan[row["scan"]].append(row)
     slices = []
     for scan, rows in sorted(by_scan.items()):
@@ -83,7 +86,7 @@ def _sites_reaching(row: dict[str, str], rows: list[dict[str, str]]) -> tuple[Sl
 
 def _single_slices(folder: Path) -> list[Slice]:
     slices = []
-    for row in _rows(folder / "slices.csv"):
+    for row in read_table(folder / "slices.csv", ("file", "patient", "pixel_spacing_mm")):
         name = f"pristine/{Path(row['file']).stem}"
         hu = load_volume(folder / row["file"]).hu[0]
         slices.append(Slice(name, row["patient"], name, 0, hu, float(row["pixel_spacing_mm"])))
@@ -92,15 +95,15 @@ def _single_slices(folder: Path) -> list[Slice]:
 
 def _series(folder: Path) -> list[Slice]:
     lesions: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
-    for row in _rows(folder / "lidc_nodules.csv"):
+    for row in read_table(folder / "lidc_nodules.csv", ("case", "x", "y", "k_min", "k_max")):
         for k in range(round(float(row["k_min"])), round(float(row["k_max"])) + 1):
             lesions[row["case"], k].append((float(row["x"]), float(row["y"])))
-    for row in _rows(folder / "tumours.csv"):
+    for row in read_table(folder / "tumours.csv", _TUMOURS):
         centre = tuple((float(row[f"{axis}_min"]) + float(row[f"{axis}_max"])) / 2 for axis in "xy")
         for k in range(round(float(row["k_min"])), round(float(row["k_max"])) + 1):
             lesions[row["case"], k].append((centre[0], centre[1]))
     slices = []
-    for row in _rows(folder / "cases.csv"):
+    for row in read_table(folder / "cases.csv", ("case", "patient", "sx_mm", "sz_mm")):
         case, volume = row["case"], load_volume(folder / row["case"])
         pixel, between = float(row["sx_mm"]), float(row["sz_mm"])
         for k, hu in enumerate(volume.hu):

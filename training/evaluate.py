@@ -23,9 +23,10 @@ from CTForgeryScanLib.cards import CARD, OperatingPoint, choose_operating_point
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.regions import Region, RegionRule, find_regions
 from CTForgeryScanLib.windows import CENTRE, STRIDE
+from training.command import run_command
 from training.evaluation.calibration import brier
 from training.evaluation.slices import auc, auc_interval, counts_by_kind
-from training.experiment import arguments, read_experiment, run
+from training.experiment import arguments, read_experiment
 from training.fit_slice_classifier import FOLDS_JSON, OUT_OF_FOLD
 from training.out_of_fold import out_of_fold_heatmaps, series_heatmaps
 from training.slices import Slice
@@ -197,7 +198,14 @@ def _share(part: int, of: int) -> str:
 
 
 def read_judges(runs: Path) -> dict[str, tuple[OperatingPoint, RegionRule]]:
-    """Fold → its default operating point and region rule, as ``fit_slice_classifier`` wrote them."""
+    """Fold → its default operating point and region rule, as ``fit_slice_classifier`` wrote them.
+
+    Raises InputError when it was not run yet.
+    """
+    if not (runs / FOLDS_JSON).is_file():
+        raise InputError(
+            f"'{runs}' holds no {FOLDS_JSON}: run python -m training.fit_slice_classifier first."
+        )
     by_fold = json.loads((runs / FOLDS_JSON).read_text(encoding="utf-8"))
     return {
         fold: (choose_operating_point(fitted), RegionRule(**fitted["region_rule"]))
@@ -250,4 +258,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

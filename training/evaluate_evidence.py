@@ -10,7 +10,6 @@ changed afterwards as scans are changed on their way. The constants of the tests
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,11 +27,13 @@ from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.evidence import added_noise, copied_noise, copy_move, examine_voxels
 from CTForgeryScanLib.evidence.finding import Evidence
 from CTForgeryScanLib.volume import Volume, load_volume
+from training.command import run_command
 from training.forgers.copy_move import CopyMove
 from training.forgers.forger import Forger
 from training.forgers.published_pasting import PublishedPasting, procedural_content
 from training.lung_sites import Ijk, forged_at_random, random_lung_place
 from training.sites import SiteKind
+from training.sources.catalogue import read_source
 
 CHOSEN_ON = frozenset({"LIDC-IDRI-0001", "LIDC-IDRI-0002", "LIDC-IDRI-0314", "RIDER-0117", "R01-001"})
 """Patients on whom the constants of the tests were chosen."""
@@ -76,14 +77,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--conditions", nargs="+", metavar="NAME", choices=names, default=names)
     parser.add_argument("--no-untouched", action="store_true", help="leave the untouched series out")
     args = parser.parse_args(argv)
-    with (args.data / "ct" / "cases.csv").open(newline="", encoding="utf-8") as file:
-        cases = [(row["case"], row["patient"]) for row in csv.DictReader(file)]
-    volumes = {case: load_volume(args.data / "ct" / case) for case, _ in cases}
+    scans = read_source("data", str(args.data))
+    volumes = {scan.name: scan.load() for scan in scans}
     if not args.no_untouched:
         print("untouched series: findings", flush=True)
         for case, volume in volumes.items():
             print(f"  {case}: {findings_in_untouched(volume)}", flush=True)
-    forgeable = [(case, patient) for case, patient in cases if can_be_judged(volumes[case])]
+    forgeable = [(scan.name, scan.patient) for scan in scans if can_be_judged(volumes[scan.name])]
     conditions = [c for c in CONDITIONS if c.name in args.conditions]
     counts: Counter[tuple[str, bool, str]] = Counter()
     for n in range(args.first, args.first + args.sites):
@@ -264,4 +264,4 @@ CONDITIONS = (
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

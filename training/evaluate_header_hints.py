@@ -7,20 +7,23 @@ case, a series of ``ct/`` is one, and the forged slices of one scan, which are a
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from CTForgeryScanLib.evidence.finding import Evidence
 from CTForgeryScanLib.evidence.header import header_hints
 from CTForgeryScanLib.volume import Volume, load_volume
+from training.command import run_command
+from training.data import forged_files
+from training.sources.catalogue import read_source
+from training.sources.scan import read_table
 
 
 def cases(folder: Path) -> Iterator[tuple[str, str, Volume]]:
     """Group, name and volume of every case of the data folder."""
-    forged = sorted((folder / "ctgan" / "slices").iterdir())
+    forged = forged_files(folder / "ctgan")
     for path in forged:
         yield "CT-GAN, slices", path.name, load_volume(path)
     for scan, paths in _scans(forged).items():
@@ -28,15 +31,10 @@ def cases(folder: Path) -> Iterator[tuple[str, str, Volume]]:
             for path in paths:
                 (Path(together) / path.name).symlink_to(path.resolve())
             yield "CT-GAN, scans of several slices", scan, load_volume(together)
-    for row in _rows(folder / "pristine_slices" / "slices.csv"):
+    for row in read_table(folder / "pristine_slices" / "slices.csv", ("file", "patient")):
         yield _collection(row["patient"]), row["file"], load_volume(folder / "pristine_slices" / row["file"])
-    for row in _rows(folder / "ct" / "cases.csv"):
-        yield "untouched series", row["case"], load_volume(folder / "ct" / row["case"])
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    for series in read_source("data", str(folder)):
+        yield "untouched series", series.name, series.load()
 
 
 def _scans(slices: list[Path]) -> dict[str, list[Path]]:
@@ -51,11 +49,11 @@ def _collection(patient: str) -> str:
     return "TCGA-LUAD and LUSC, slices" if patient.startswith("TCGA") else "COVID-19-NY-SBU, slices"
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print the table, the highest untouched score of each hint, and each untouched case on which one fires."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder with ct/, pristine_slices/ and ctgan/")
-    folder: Path = parser.parse_args().data
+    folder: Path = parser.parse_args(argv).data
     answers: dict[str, list[tuple[str, list[Evidence]]]] = defaultdict(list)
     for group, name, volume in cases(folder):
         answers[group].append((name, [hint(volume) for hint in header_hints()]))
@@ -88,4 +86,4 @@ def _cell(evidences: list[Evidence]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

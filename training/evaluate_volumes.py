@@ -23,6 +23,7 @@ from CTForgeryScanLib.heatmap import Heatmap, Sweeper
 from CTForgeryScanLib.regions import RegionRule, find_regions
 from CTForgeryScanLib.volume import Volume, load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE, heatmap_ijk_to_ras
+from training.command import run_command
 from training.config import read_config
 from training.evaluate import SITE_PX, read_judges
 from training.experiment import arguments
@@ -136,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         volume = load_volume(args.data / "ct" / series)
         fold = fold_of[series]
         point, rule = judges[str(fold)]
-        sweeper = Sweeper(load_detector(args.runs / f"fold-{fold}" / "detector.safetensors"), "cpu")
+        sweeper = Sweeper(load_detector(args.runs / f"fold-{fold}" / "detector.safetensors"))
         untouched = np.stack(list(sweeper.sweep(volume.hu)))
         for forger in forgers:
             for n, kind in enumerate(islice(cycle(forger.kinds), SITES)):
@@ -155,4 +156,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from CTForgeryScanLib.errors import CTForgeryScanError
 from training.config import Config, read_config
 from training.data import read_slices
 from training.slices import Slice
@@ -40,11 +37,3 @@ def read_experiment(args: argparse.Namespace) -> Experiment:
     config = read_config(args.config)
     fold_of = read_folds(args.config.parent / config.folds)
     return Experiment(config, fold_of, read_slices(args.data, frozenset(config.never_train)))
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run a command; what the user can mend ends it with a sentence instead of a traceback."""
-    try:
-        main()
-    except CTForgeryScanError as error:
-        sys.exit(f"Error: {error}")

@@ -15,7 +15,6 @@ excess of each patient.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -32,7 +31,9 @@ from CTForgeryScanLib.evidence.copied_noise import find_copies
 from CTForgeryScanLib.evidence.noise import LungNoise, lung_noise
 from CTForgeryScanLib.evidence.published_block import block_side, published_columns
 from CTForgeryScanLib.evidence.thresholds import thresholds_file
-from CTForgeryScanLib.volume import Volume, load_volume
+from CTForgeryScanLib.volume import Volume
+from training.command import run_command
+from training.sources.catalogue import read_source
 
 Maxima = dict[str, list[float]]
 """Patient → highest score of each search."""
@@ -57,25 +58,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     beside: Maxima = defaultdict(list)
     moved: Maxima = defaultdict(list)
     added: dict[str, float] = {}
-    with (args.data / "ct" / "cases.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            volume = load_volume(args.data / "ct" / row["case"])
-            noise = lung_noise(volume, lambda share: None)
-            if noise is None:
-                continue
-            if added_noise.TEST in args.tests:
-                excess = float(added_noise.find_excess(volume, noise, lambda share: None).values.max())
-                added[row["patient"]] = max(excess, added.get(row["patient"], excess))
-                print(row["case"], f"{excess:.2f}", flush=True)
-            if copied_noise.TEST in args.tests:
-                found = search_maxima(volume, noise)
-                elsewhere[row["patient"]] += [far for far, _ in found]
-                beside[row["patient"]] += [near for _, near in found]
-                print(row["case"], *(f"{far:.2f}/{near:.2f}" for far, near in found), flush=True)
-            if copy_move.TEST in args.tests:
-                scores = match_maxima(volume, noise)
-                moved[row["patient"]] += scores
-                print(row["case"], *(f"{score:.2f}" for score in scores), flush=True)
+    for scan in read_source("data", str(args.data)):
+        volume = scan.load()
+        noise = lung_noise(volume, lambda share: None)
+        if noise is None:
+            continue
+        if added_noise.TEST in args.tests:
+            excess = float(added_noise.find_excess(volume, noise, lambda share: None).values.max())
+            added[scan.patient] = max(excess, added.get(scan.patient, excess))
+            print(scan.name, f"{excess:.2f}", flush=True)
+        if copied_noise.TEST in args.tests:
+            found = search_maxima(volume, noise)
+            elsewhere[scan.patient] += [far for far, _ in found]
+            beside[scan.patient] += [near for _, near in found]
+            print(scan.name, *(f"{far:.2f}/{near:.2f}" for far, near in found), flush=True)
+        if copy_move.TEST in args.tests:
+            scores = match_maxima(volume, noise)
+            moved[scan.patient] += scores
+            print(scan.name, *(f"{score:.2f}" for score in scores), flush=True)
     fits = json.loads(args.out.read_text(encoding="utf-8")) if args.out.is_file() else {}
     if added:
         highest = {"the highest of each patient": list(added.values())}
@@ -161,4 +161,4 @@ def fit_threshold(maxima: Maxima, false_share: float, floor: float = _FLOOR) -> 
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -32,8 +32,9 @@ from CTForgeryScanLib.cards import CARD, OperatingPoint
 from CTForgeryScanLib.models import CLASSIFIER, DETECTOR
 from CTForgeryScanLib.regions import RegionRule, hottest_rise
 from CTForgeryScanLib.slice_classifier import SliceClassifier, slice_features
+from training.command import run_command
 from training.config import Config
-from training.experiment import arguments, read_experiment, run
+from training.experiment import arguments, read_experiment
 from training.out_of_fold import load_detector, out_of_fold_heatmaps, series_heatmaps
 from training.slices import Slice
 
@@ -156,4 +157,4 @@ def _assemble(config: Config, fitted: Fitted, runs: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -26,10 +26,11 @@ from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Sweeper
 from CTForgeryScanLib.places import place_logits
 from CTForgeryScanLib.windows import centres
+from training.command import run_command
 from training.config import Config
 from training.crops import Mix
 from training.evaluate import SITE_PX
-from training.experiment import arguments, read_experiment, run
+from training.experiment import arguments, read_experiment
 from training.forgers.registry import forger_of
 from training.made_slices import made_slices
 from training.slices import Slice
@@ -172,7 +173,7 @@ def _trained_and_asked(
     folder = runs / row.name.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     detector = train(slices, replace(config, mix=mix_for(config.mix, row)), folder)
-    return found_share(Sweeper(detector, "cpu"), asked, [s for s in held_out if not s.forged])
+    return found_share(Sweeper(detector), asked, [s for s in held_out if not s.forged])
 
 
 def write_matrix(rows: Sequence[Row], runs: Path, counts: Mapping[str, int], out: Path) -> None:
@@ -220,4 +221,4 @@ def _draw(rows: list[str], names: list[str], shares: list[list[float]], path: Pa
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

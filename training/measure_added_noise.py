@@ -26,6 +26,7 @@ from CTForgeryScanLib.evidence.added_noise import NOT_JUDGED, TEST, find_excess,
 from CTForgeryScanLib.evidence.noise import LungNoise, about, lung_noise
 from CTForgeryScanLib.evidence.thresholds import load_threshold
 from CTForgeryScanLib.volume import Volume, load_volume
+from training.command import run_command
 from training.data import forged_slices, read_slices
 from training.evaluate import SITE_PX
 from training.forgers.published_pasting import PublishedPasting, procedural_content
@@ -133,4 +134,4 @@ def _some_of_ours(data: Path) -> list[Slice]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -12,7 +12,6 @@ The table is far laxer: it counts the forged places above the highest of all unt
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,8 +29,10 @@ from CTForgeryScanLib.heatmap import Heatmap, Sweeper
 from CTForgeryScanLib.models import load_model
 from CTForgeryScanLib.volume import Volume, load_volume
 from CTForgeryScanLib.windows import heatmap_ijk_to_ras
+from training.command import run_command
 from training.evaluate_evidence import PASTING, forged_in_lung
 from training.lung_sites import Ijk, random_lung_place
+from training.sources.catalogue import read_source
 
 _LUNG_HU = (-950, -700)
 _SWEPT = 12  # slices of a series in which hot places are looked for
@@ -168,20 +169,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--places", type=int, default=8, help="forged places of each kind, and random untouched ones"
     )
     args = parser.parse_args(argv)
-    sweeper = Sweeper(load_model().detector, "cpu")
+    sweeper = Sweeper(load_model().detector)
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
-    with (args.data / "ct" / "cases.csv").open(newline="", encoding="utf-8") as file:
-        cases = [row["case"] for row in csv.DictReader(file)]
-    for case in cases:
-        volume = load_volume(args.data / "ct" / case)
+    for scan in read_source("data", str(args.data)):
+        volume = scan.load()
         try:
             for what, of, site in places_of(volume, args.places, sweeper):
                 for trace, value in measured(of, site).items():
                     values[trace, what].append(value)
         except InputError as error:
-            print(f"{case}: not forged, {error}", flush=True)
+            print(f"{scan.name}: not forged, {error}", flush=True)
             continue
-        print(f"{case}: done; {CANDIDATES} hot places at most", flush=True)
+        print(f"{scan.name}: done; {CANDIDATES} hot places at most", flush=True)
     print_table(values)
 
 
@@ -208,4 +207,4 @@ def _finite(values: list[float]) -> NDArray[np.float64]:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -9,10 +9,9 @@ is warned of, one in 1,000 refused. Processed copies have no header: they are ju
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,10 @@ from scipy import ndimage, stats
 from CTForgeryScanLib.assessable import assess
 from CTForgeryScanLib.processing import ProcessingTraces, measure_processing, sample_slices
 from CTForgeryScanLib.volume import Volume, load_volume
+from training.command import run_command
+from training.data import forged_files
+from training.sources.catalogue import read_source
+from training.sources.scan import read_table
 
 Plane = NDArray[np.float32]
 Process = tuple[str, float, Callable[[list[Plane]], list[Plane]]]
@@ -156,19 +159,16 @@ def _judged_by_others(patient: str, finest: dict[str, float], rhythm: dict[str, 
     return "neither"
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure untouched and forged CT, fit the limits, and count what processing is found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder with ct/, pristine_slices/ and ctgan/")
     parser.add_argument("--out", type=Path, help="JSON file for the fit")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     folder: Path = arguments.data
-    series = {
-        row["case"]: (row["patient"], load_volume(folder / "ct" / row["case"]))
-        for row in _rows(folder / "ct" / "cases.csv")
-    }
+    series = {scan.name: (scan.patient, scan.load()) for scan in read_source("data", str(folder))}
     traces: dict[str, list[ProcessingTraces]] = defaultdict(list)
-    for row in _rows(folder / "pristine_slices" / "slices.csv"):
+    for row in read_table(folder / "pristine_slices" / "slices.csv", ("file", "patient")):
         volume = load_volume(folder / "pristine_slices" / row["file"])
         traces[row["patient"]].append(measure_processing(volume))
         _say_reasons(row["file"], volume)
@@ -176,7 +176,7 @@ def main() -> None:
         if case != EXPORT:
             traces[patient].append(measure_processing(volume))
         _say_reasons(case, volume)
-    for path in sorted((folder / "ctgan" / "slices").iterdir()):
+    for path in forged_files(folder / "ctgan"):
         _say_reasons(f"forged {path.name}", load_volume(path))
     fitted = limits(traces)
     print(
@@ -185,11 +185,6 @@ def main() -> None:
     if arguments.out:
         arguments.out.write_text(json.dumps(fitted, indent=2) + "\n", encoding="utf-8")
     _print_processed({case: volume for case, (_, volume) in series.items()})
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def _say_reasons(name: str, volume: Volume) -> None:
@@ -217,4 +212,4 @@ def _print_processed(series: dict[str, Volume]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -90,7 +90,7 @@ def fold_heatmaps(slices: Sequence[Slice], folder: Path) -> dict[str, NDArray[np
     """Slice name → heatmap [r, c] by the detector in ``folder``, where the heatmaps are kept."""
     kept = folder / "heatmaps.safetensors"
     if not kept.exists():
-        sweeper = Sweeper(load_detector(folder / "detector.safetensors"), "cpu")
+        sweeper = Sweeper(load_detector(folder / "detector.safetensors"))
         print(f"{folder.name}: sweeping {len(slices)} slices", flush=True)
         save_file({s.name: next(sweeper.sweep(s.hu[None])) for s in slices}, kept)
     return load_file(kept)

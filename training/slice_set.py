@@ -23,8 +23,8 @@ import numpy as np
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import Volume
+from training.command import run_command
 from training.evaluate_volumes import FROM_THE_ENDS
-from training.experiment import run as run_command
 from training.forgers.forger import Forger
 from training.forgers.registry import NAMES, forger_of
 from training.lung_sites import DIAMETER_MM, forged_at_random, random_lung_place
@@ -65,13 +65,17 @@ def untouched_slices(scan: Scan, volume: Volume) -> list[Slice]:
 def paired_slices(scan: Scan, volume: Volume, turns: Sequence[Turn], rng: np.random.Generator) -> list[Slice]:
     """Five forged slices of each turn's site and as many untouched ones, which stand alone, not in a series.
 
-    Raises InputError where no place of the scan will do.
+    A turn for which no place of the scan will do is left out, and said.
     """
     untouched = untouched_slices(scan, volume)
     pairs: list[Slice] = []
     for n, (forger, kind) in enumerate(turns):
         place = partial(random_lung_place, volume, rng, off_the_ends=FROM_THE_ENDS, inside=True)
-        forged, site = forged_at_random(volume, forger, kind, rng, place, DIAMETER_MM)
+        try:
+            forged, site = forged_at_random(volume, forger, kind, rng, place, DIAMETER_MM)
+        except InputError as error:
+            _say_left_out(scan, error)
+            continue
         i, j, k = site.voxel
         block = int(np.ptp(np.flatnonzero(forged.changed_mask.any(axis=(0, 1))))) + 1
         for before in untouched[max(k - AROUND, 0) : k + AROUND + 1]:
@@ -86,6 +90,10 @@ def paired_slices(scan: Scan, volume: Volume, turns: Sequence[Turn], rng: np.ran
                 other = untouched[rng.integers(len(untouched))]
             pairs.append(alone(name=f"{name}/untouched", k=other.k, hu=other.hu, lesions=other.lesions))
     return pairs
+
+
+def _say_left_out(scan: Scan, error: InputError) -> None:
+    print(f"Left out: {scan.name}: {error}", file=sys.stderr, flush=True)
 
 
 def make(
@@ -105,7 +113,7 @@ def make(
                 slices += untouched_slices(scan, volume)
             slices += paired_slices(scan, volume, own, np.random.default_rng([seed, n]))
         except InputError as error:
-            print(f"Left out: {scan.name}: {error}", file=sys.stderr, flush=True)
+            _say_left_out(scan, error)
         if slices:
             store_slices(slices, out, scan.name)
         left = (time.monotonic() - started) / done * (len(missing) - done)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from CTForgeryScanLib.errors import InputError
+from training.command import run_command
 from training.data import read_slices
 from training.slices import Slice
 from training.sources.catalogue import SOURCE_HELP, read_source
@@ -69,14 +70,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    try:
-        if args.source:
-            items = ((scan.patient, "scan") for scan in read_source(*args.source))
-            fold_of = deal(items, args.folds, args.seed)
-        else:
-            fold_of = make_folds(read_slices(args.data), args.folds, args.seed)
-    except InputError as error:
-        parser.exit(2, f"{error}\n")
+    if args.source:
+        items = ((scan.patient, "scan") for scan in read_source(*args.source))
+        fold_of = deal(items, args.folds, args.seed)
+    else:
+        fold_of = make_folds(read_slices(args.data), args.folds, args.seed)
     with args.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["patient", "fold"])
@@ -84,4 +82,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

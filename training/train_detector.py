@@ -22,10 +22,11 @@ from torch.nn import functional
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
 from training.checkpoint import Checkpoint
+from training.command import run_command
 from training.config import Config
 from training.crops import GENUINE, TASKS, CropSampler
 from training.distributed import ALONE, Group, process_group
-from training.experiment import arguments, read_experiment, run
+from training.experiment import arguments, read_experiment
 from training.made_slices import made_slices, pastings
 from training.metrics_log import MetricsLog
 from training.out_of_fold import load_detector
@@ -193,4 +194,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

@@ -26,11 +26,12 @@ from torch.optim.swa_utils import update_bn
 
 from CTForgeryScanLib.errors import InputError
 from training.checkpoint import Checkpoint
+from training.command import run_command
 from training.data import read_slices
 from training.detectors.networks import build_network, read_trained_config, save_network
 from training.detectors.scorers import forged_logits, probability
 from training.distributed import ALONE, Group, process_group
-from training.experiment import arguments, run
+from training.experiment import arguments
 from training.metrics_log import MetricsLog
 from training.slices import Slice
 from training.splits import read_folds
@@ -237,4 +238,4 @@ def _is_done(path: Path, config: WindowsConfig) -> bool:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

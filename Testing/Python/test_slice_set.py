@@ -21,12 +21,11 @@ except ImportError as error:
     raise unittest.SkipTest(f"{error.name} is absent: training needs the extra 'train'") from error
 
 from CTForgeryScanLib.errors import InputError, OutputError
-from CTForgeryScanLib.volume import load_volume
 from training import evaluate, slice_set, splits, train_detector
 from training.data import read_slices
 from training.forgers.copy_move import CopyMove
 from training.out_of_fold import load_detector
-from training.slice_set import paired_slices
+from training.slice_set import Turn, paired_slices
 from training.sources.luna16 import read
 from training.stored_slices import records_path
 
@@ -98,11 +97,13 @@ class FromLuna16(unittest.TestCase):
         np.testing.assert_allclose(list(marked.values()), [[(45, 95)]] * 5, atol=0.5)
         self.assertEqual(sorted(marked), [8, 9, 10, 11, 12])
 
-    def test_no_place_is_said(self) -> None:
+    def test_a_site_without_a_place_is_said_and_left_out_alone(self) -> None:
         scan = read(str(self.luna16)).scans[0]
-        air = load_volume((np.full((20, 64, 64), -1000, np.int16), np.diag([*SPACING, 1.0])))
-        with self.assertRaisesRegex(InputError, "No lung"):
-            paired_slices(scan, air, [(CopyMove(reach=1.5), "remove")], np.random.default_rng(0))
+        turns: list[Turn] = [(CopyMove(reach=50), "remove"), (CopyMove(), "remove")]
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            pairs = paired_slices(scan, scan.load(), turns, np.random.default_rng(0))
+        self.assertRegex(said.getvalue(), r"^Left out: 1\.2\.0: No place to forge was found.*\n$")
+        self.assertEqual(sum(bool(s.forged) for s in pairs), 5)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
+from training.command import run_command
 from training.data import read_slices
 from training.distributed import process_group
-from training.experiment import DATA_HELP, run
+from training.experiment import DATA_HELP
 from training.forgers.ctgan.forger import ctgan
 from training.forgers.cyclegan.forger import load_forger
 from training.forgers.published_pasting import PublishedPasting, procedural_content
@@ -74,4 +75,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_command(main)

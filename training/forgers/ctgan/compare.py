@@ -23,6 +23,7 @@ from matplotlib import pyplot as plt
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Sweeper
 from CTForgeryScanLib.windows import CENTRE, STRIDE
+from training.command import run_command
 from training.config import read_config
 from training.evaluate import SITE_PX
 from training.forgers.ball import Floats
@@ -106,7 +107,7 @@ def detect(slices: Sequence[ForgedSlice], config: Path, runs: Path, path: Path) 
     """
     fold_of = read_folds(config.parent / read_config(config).folds)
     sweepers = {
-        fold: Sweeper(load_detector(runs / f"fold-{fold}" / "detector.safetensors"), "cpu")
+        fold: Sweeper(load_detector(runs / f"fold-{fold}" / "detector.safetensors"))
         for fold in {fold_of[s.patient] for s in slices}
     }
     on_site: dict[tuple[str, str], list[bool]] = defaultdict(list)
@@ -179,4 +180,4 @@ def _check_unseen(forger: PublishedPasting, patients: set[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from CTForgeryScanLib.errors import InputError
 from training.checkpoint import Checkpoint
+from training.command import run_command
 from training.forgers.ctgan.cubes import Scale, Singles, condition_of, cut_base, varied_cubes
 from training.forgers.ctgan.networks import Discriminator, Generator
 from training.forgers.ctgan.places import knot_places, lung_places, nodule_places
@@ -264,4 +265,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from CTForgeryScanLib.heatmap import choose_device
-from training.experiment import run as run_command
+from training.command import run_command
 from training.forgers.cyclegan.networks import Discriminator, Generator
 from training.forgers.cyclegan.noise import add_noise
 from training.forgers.lung_patches import Image, LungPatches, to_hu, to_unit

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from CTForgeryScanLib.heatmap import choose_device
-from training.experiment import run as run_command
+from training.command import run_command
 from training.forgers.diffusion.networks import Denoiser
 from training.forgers.diffusion.sampling import alpha_sigma, in_paint
 from training.forgers.lung_patches import Image, LungPatches, to_hu, to_unit
