@@ -21,6 +21,7 @@ from CTForgeryScanLib.errors import InputError, ModelError
 from CTForgeryScanLib.volume import Volume
 from training.forgers.ctgan.cubes import Place, Scale, Singles, condition_of, cut_base, varied_cubes
 from training.forgers.ctgan.forger import ctgan, load_forger
+from training.forgers.ctgan.moved_nodules import moved_nodules
 from training.forgers.ctgan.networks import Discriminator, Generator, UpConv
 from training.forgers.ctgan.places import knot_places, lung_places, nodule_places
 from training.forgers.ctgan.residuals import residual, site_noise
@@ -150,6 +151,33 @@ def _killed_at(call: int) -> Callable[[_Pair, Singles], dict[str, float]]:
         return step(pair, cubes)
 
     return interrupted
+
+
+class MovedNodulesTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.rng = np.random.default_rng(0)
+        self.lung = self.rng.normal(-850, 20, (40, 40, 40)).astype(np.float32)
+        k, j, i = np.ogrid[-20:20, -20:20, -20:20]
+        self.distance = np.sqrt(k**2 + j**2 + i**2)
+        self.nodule = np.where((self.distance < 6) | (i > 14), 30, self.lung[::-1]).astype(np.float32)
+
+    def test_the_nodule_comes_alone_and_the_lung_around_it_stays(self) -> None:
+        for cube in moved_nodules([self.nodule, self.lung], [self.lung], 8, self.rng):
+            self.assertGreater(cube[self.distance < 4].min(), -100)
+            np.testing.assert_allclose(cube[self.distance > 13], self.lung[self.distance > 13], atol=1)
+
+    def test_nothing_to_move_is_refused(self) -> None:
+        for nodules, lung in (([self.lung], [self.lung]), ([self.nodule], [])):
+            with self.assertRaisesRegex(InputError, "no nodule can be set into other lung"):
+                moved_nodules(nodules, lung, 1, self.rng)
+
+    def test_a_training_set_counts_them(self) -> None:
+        scans = [StoredScan("phantom", "P", _phantom, (_NODULE,))]
+        with mock.patch("builtins.print"):
+            cubes = cube_set(scans, Config("inject", cubes=12, moved=0.5))
+        self.assertEqual((cubes.facts["moved"], cubes.hu.shape), (5, (12, 32, 32, 32)))
+        middle = cubes.hu[:, 14:18, 14:18, 14:18].mean(axis=(1, 2, 3))
+        self.assertGreater(middle[5:10].min(), -100)  # never shifted, so always in the middle
 
 
 @contextmanager

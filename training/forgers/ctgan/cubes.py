@@ -23,6 +23,7 @@ Singles = NDArray[np.float32]
 MARGIN = 4  # millimetres beyond the cube on each side, for shifts and turns
 _OUTSIDE_HU = -1000
 _TURN_DEGREES = 6
+_SHIFTED = 0.8
 _BINS = 10_000
 _LEVELS = 32_768.0
 
@@ -54,19 +55,24 @@ def cut_base(volume: Volume, place: Place) -> Singles:
     return ndimage.zoom(box, side / sides, order=3)
 
 
-def varied(base: Singles, rng: np.random.Generator) -> Singles:
-    """A cube [32, 32, 32] out of a base: turned in plane by a multiple of 6°, mirrored, shifted 4 mm diagonally."""
+def varied(base: Singles, rng: np.random.Generator, shifted: float = _SHIFTED) -> Singles:
+    """A cube [32, 32, 32] out of a base: turned in plane by a multiple of 6°, mirrored, shifted 4 mm diagonally with
+    that probability."""
     turned = ndimage.rotate(
         base, _TURN_DEGREES * int(rng.integers(60)), axes=(1, 2), reshape=False, order=3, mode="reflect"
     )
-    rows, columns = (MARGIN + rng.choice([-MARGIN, MARGIN], 2)) if rng.random() < 0.8 else (MARGIN, MARGIN)
+    rows, columns = (
+        (MARGIN + rng.choice([-MARGIN, MARGIN], 2)) if rng.random() < shifted else (MARGIN, MARGIN)
+    )
     cube = turned[MARGIN:-MARGIN, rows : rows + CUBE, columns : columns + CUBE]
     return cube[:, :: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
 
 
-def varied_cubes(bases: Sequence[Singles], count: int, rng: np.random.Generator) -> Singles:
+def varied_cubes(
+    bases: Sequence[Singles], count: int, rng: np.random.Generator, shifted: float = _SHIFTED
+) -> Singles:
     """``count`` cubes [count, 32, 32, 32] in HU, every base used as often as the others, give or take one."""
-    return np.stack([varied(bases[n % len(bases)], rng) for n in range(count)])
+    return np.stack([varied(bases[n % len(bases)], rng, shifted) for n in range(count)])
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from CTForgeryScanLib.errors import InputError
 from training.checkpoint import Checkpoint
 from training.command import run_command
 from training.forgers.ctgan.cubes import Scale, Singles, condition_of, cut_base, varied_cubes
+from training.forgers.ctgan.moved_nodules import moved_nodules
 from training.forgers.ctgan.networks import Discriminator, Generator
 from training.forgers.ctgan.places import knot_places, lung_places, nodule_places
 from training.forgers.ctgan.samples import draw_samples
@@ -64,6 +65,8 @@ class Config:
     every: int = 100
     """Steps between two checkpoints, pictures and rows of the log."""
     seed: int = 0
+    moved: float = 0.0
+    """Part of the nodules' cubes in which a nodule is set into other lung (``moved_nodules``); for few nodules."""
     without: tuple[str, ...] = ()
     """Patients that are not trained on."""
 
@@ -81,6 +84,7 @@ def cube_set(scans: Sequence[Scan], config: Config) -> CubeSet:
     rng = np.random.default_rng(config.seed)
     nodules: list[Singles] = []
     others: list[Singles] = []
+    lung: list[Singles] = []
     patients = []
     enough = math.ceil(config.cubes / len(scans)) if scans else 0  # places of a scan; all bases lie in memory
     for number, scan in enumerate(scans, start=1):
@@ -94,22 +98,31 @@ def cube_set(scans: Sequence[Scan], config: Config) -> CubeSet:
         if config.kind == "inject":
             nodules += [cut_base(volume, place) for place in nodule_places(scan.sites)]
             places = knot_places(volume, min(_KNOTS, enough))
+            if config.moved:
+                lung += [
+                    cut_base(volume, place) for place in lung_places(volume, min(_LUNG_PLACES, enough), rng)
+                ]
         else:
             places = lung_places(volume, min(_LUNG_PLACES, enough), rng)
         others += [cut_base(volume, place) for place in places]
     if not nodules and not others:
         raise InputError("the scans hold no place to learn from: give series of the chest with lung in them.")
     of_nodules = 0 if not nodules else config.cubes if not others else round(_NODULES * config.cubes)
-    parts = [
-        varied_cubes(bases, count, rng)
-        for bases, count in ((nodules, of_nodules), (others, config.cubes - of_nodules))
-        if count
-    ]
+    of_moved = round(config.moved * of_nodules)
+    parts = []
+    if own := of_nodules - of_moved:
+        parts.append(varied_cubes(nodules, own, rng))
+    if of_moved:
+        # Nothing around them tells a shift, and the least mean error of shifted nodules is to paint none.
+        parts.append(varied_cubes(moved_nodules(nodules, lung, of_moved, rng), of_moved, rng, shifted=0))
+    if rest := config.cubes - of_nodules:
+        parts.append(varied_cubes(others, rest, rng))
     name = "knots" if config.kind == "inject" else "lung"
     facts = {
         "patients": sorted(set(patients)),
         "nodules": len(nodules),
         name: len(others),
+        "moved": of_moved,
         "cubes": config.cubes,
     }
     return CubeSet(np.concatenate(parts), facts)
@@ -240,6 +253,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("steps", "batches to train on"),
         ("batch", "cubes in a batch; published: 32"),
         ("cubes", "varied cubes to make and train on"),
+        ("moved", "part of the nodules' cubes that shows one set into other lung, for few nodules"),
         ("generator-rate", "learning rate"),
         ("discriminator-rate", "learning rate"),
         ("every", "steps between two checkpoints"),
