@@ -232,22 +232,24 @@ class TrainingTest(unittest.TestCase):
             cube_set([StoredScan("air", "P", lambda: air)], self.config)
 
     def test_the_forger_changes_its_block_and_nothing_else(self) -> None:
-        forger = ctgan(self.trained)
-        self.assertEqual((forger.name, forger.kinds), ("ctgan", ("inject",)))
-        self.assertEqual(load_forger(self.trained / "inject" / "generator.safetensors").kinds, ("inject",))
-        volume = _phantom()
-        forged = forger.forge(
-            volume, Site("phantom", (70.0, 60.0, 20.0), 12.0, "inject"), np.random.default_rng(0)
-        )
+        train(self.cubes, replace(self.config, kind="remove"), self.folder / "remove")
+        forger = ctgan(self.folder)
+        self.assertEqual((forger.name, forger.kinds), ("ctgan", ("remove",)))
+        self.assertEqual(load_forger(self.folder / "remove" / "generator.safetensors").kinds, ("remove",))
+        volume, site = _phantom(), Site("phantom", (70.0, 60.0, 20.0), 12.0, "remove")
+        forged = forger.forge(volume, site, np.random.default_rng(0))
         changed = np.argwhere(forged.changed_mask)
         half = 1 + int(1.3 * 32) // 2
         self.assertGreater(len(changed), 1000)
         self.assertLessEqual(np.abs(changed[:, 1:] - (60, 70)).max(), half)
         self.assertEqual(forged.metadata["forger"], "ctgan")
-        with self.assertRaisesRegex(InputError, "does not know the kind 'remove'"):
-            forger.forge(
-                volume, Site("phantom", (70.0, 60.0, 20.0), 12.0, "remove"), np.random.default_rng(0)
-            )
+        with self.assertRaisesRegex(InputError, "does not know the kind 'inject'"):
+            forger.forge(volume, replace(site, kind="inject"), np.random.default_rng(0))
+
+    def test_an_injection_without_a_nodule_is_no_forgery(self) -> None:
+        site = Site("phantom", (70.0, 60.0, 20.0), 12.0, "inject")
+        with self.assertRaisesRegex(InputError, "painted no nodule"):
+            ctgan(self.trained).forge(_phantom(), site, np.random.default_rng(0))
 
     def test_missing_and_damaged_generators_are_sentences(self) -> None:
         with self.assertRaisesRegex(ModelError, "neither inject/ nor remove/"):

@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from CTForgeryScanLib.errors import ModelError
+from CTForgeryScanLib.errors import InputError, ModelError
 from training.forgers.ball import Floats
 from training.forgers.ctgan.cubes import condition_of
 from training.forgers.ctgan.weights import Trained, load_trained
 from training.forgers.published_pasting import PublishedPasting
 from training.sites import SiteKind
+
+_MIDDLE = (slice(13, 19),) * 3
+_NODULE_HU = 150  # least mean rise of the middle: what readers call ground glass rises more
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,20 @@ class GeneratedContent:
     generators: dict[SiteKind, Trained]
 
     def __call__(self, cube: Floats, kind: SiteKind, rng: np.random.Generator) -> Floats:
-        """The cube [32, 32, 32] in HU as the generator of this kind repaints it; it draws nothing from ``rng``."""
+        """The cube [32, 32, 32] in HU as the generator of this kind repaints it; it draws nothing from ``rng``.
+
+        Raises InputError where it was to inject and paints no nodule: what changed nothing must not count as forged.
+        """
         trained = self.generators[kind]
         condition = condition_of(trained.scale.to_network(cube))
         with torch.inference_mode():
             made = trained.generator(torch.from_numpy(condition)[None, None])
-        return trained.scale.to_hu(made[0, 0].numpy())
+        hu = trained.scale.to_hu(made[0, 0].numpy())
+        if kind == "inject" and float((hu - cube)[_MIDDLE].mean()) < _NODULE_HU:
+            raise InputError(
+                "The generator painted no nodule there: choose another place, or train it for more steps."
+            )
+        return hu
 
 
 def load_forger(weights: Path) -> PublishedPasting:
