@@ -171,6 +171,10 @@ class MovedNodulesTest(unittest.TestCase):
             with self.assertRaisesRegex(InputError, "no nodule can be set into other lung"):
                 moved_nodules(nodules, lung, 1, self.rng)
 
+    def test_a_part_that_is_none_is_refused(self) -> None:
+        with self.assertRaisesRegex(InputError, "--moved is 2: give a part between 0 and 1"):
+            cube_set([], Config("inject", moved=2))
+
     def test_a_training_set_counts_them(self) -> None:
         scans = [StoredScan("phantom", "P", _phantom, (_NODULE,))]
         with mock.patch("builtins.print"):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.volume import Volume
 from training.checkpoint import Checkpoint
 from training.command import run_command
 from training.forgers.ctgan.cubes import Scale, Singles, condition_of, cut_base, varied_cubes
@@ -79,12 +80,21 @@ class CubeSet:
     facts: dict[str, object]
 
 
+@dataclass(frozen=True)
+class _Bases:
+    """What the training cubes are varied from, 40³ mm: nodules, what stands beside them, lung to set them in."""
+
+    nodules: list[Singles] = field(default_factory=list)
+    others: list[Singles] = field(default_factory=list)
+    lung: list[Singles] = field(default_factory=list)
+
+
 def cube_set(scans: Sequence[Scan], config: Config) -> CubeSet:
     """The cubes of a configuration, the same for the same scans and seed. Raises InputError when there are none."""
+    if not 0 <= config.moved <= 1:
+        raise InputError(f"--moved is {config.moved:g}: give a part between 0 and 1.")
     rng = np.random.default_rng(config.seed)
-    nodules: list[Singles] = []
-    others: list[Singles] = []
-    lung: list[Singles] = []
+    bases = _Bases()
     patients = []
     enough = math.ceil(config.cubes / len(scans)) if scans else 0  # places of a scan; all bases lie in memory
     for number, scan in enumerate(scans, start=1):
@@ -95,37 +105,45 @@ def cube_set(scans: Sequence[Scan], config: Config) -> CubeSet:
             continue
         patients.append(scan.patient)
         print(f"Cutting cubes: scan {number} of {len(scans)}, {scan.name}", flush=True)
-        if config.kind == "inject":
-            nodules += [cut_base(volume, place) for place in nodule_places(scan.sites)]
-            places = knot_places(volume, min(_KNOTS, enough))
-            if config.moved:
-                lung += [
-                    cut_base(volume, place) for place in lung_places(volume, min(_LUNG_PLACES, enough), rng)
-                ]
-        else:
-            places = lung_places(volume, min(_LUNG_PLACES, enough), rng)
-        others += [cut_base(volume, place) for place in places]
-    if not nodules and not others:
+        _cut_bases(bases, scan, volume, config, enough, rng)
+    if not bases.nodules and not bases.others:
         raise InputError("the scans hold no place to learn from: give series of the chest with lung in them.")
-    of_nodules = 0 if not nodules else config.cubes if not others else round(_NODULES * config.cubes)
-    of_moved = round(config.moved * of_nodules)
-    parts = []
-    if own := of_nodules - of_moved:
-        parts.append(varied_cubes(nodules, own, rng))
-    if of_moved:
-        # Nothing around them tells a shift, and the least mean error of shifted nodules is to paint none.
-        parts.append(varied_cubes(moved_nodules(nodules, lung, of_moved, rng), of_moved, rng, shifted=0))
-    if rest := config.cubes - of_nodules:
-        parts.append(varied_cubes(others, rest, rng))
-    name = "knots" if config.kind == "inject" else "lung"
+    cubes, moved = _varied(bases, config, rng)
     facts = {
         "patients": sorted(set(patients)),
-        "nodules": len(nodules),
-        name: len(others),
-        "moved": of_moved,
+        "nodules": len(bases.nodules),
+        "knots" if config.kind == "inject" else "lung": len(bases.others),
+        "moved": moved,
         "cubes": config.cubes,
     }
-    return CubeSet(np.concatenate(parts), facts)
+    return CubeSet(cubes, facts)
+
+
+def _cut_bases(
+    bases: _Bases, scan: Scan, volume: Volume, config: Config, enough: int, rng: np.random.Generator
+) -> None:
+    if config.kind == "inject":
+        bases.nodules.extend(cut_base(volume, place) for place in nodule_places(scan.sites))
+        bases.others.extend(cut_base(volume, place) for place in knot_places(volume, min(_KNOTS, enough)))
+    if config.kind == "remove" or config.moved:
+        lung = bases.others if config.kind == "remove" else bases.lung
+        lung.extend(cut_base(volume, place) for place in lung_places(volume, min(_LUNG_PLACES, enough), rng))
+
+
+def _varied(bases: _Bases, config: Config, rng: np.random.Generator) -> tuple[Singles, int]:
+    """All training cubes, and how many of them show a nodule that was moved."""
+    nodules, others = bases.nodules, bases.others
+    of_nodules = 0 if not nodules else config.cubes if not others else round(_NODULES * config.cubes)
+    moved = round(config.moved * of_nodules)
+    parts = []
+    if own := of_nodules - moved:
+        parts.append(varied_cubes(nodules, own, rng))
+    if moved:
+        # Nothing around them tells a shift, and the least mean error of shifted nodules is to paint none.
+        parts.append(varied_cubes(moved_nodules(nodules, bases.lung, moved, rng), moved, rng, shifted=0))
+    if rest := config.cubes - of_nodules:
+        parts.append(varied_cubes(others, rest, rng))
+    return np.concatenate(parts), moved
 
 
 def train(cubes: CubeSet, config: Config, folder: Path, device: str = "cpu") -> None:
