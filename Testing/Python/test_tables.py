@@ -231,7 +231,7 @@ class Networks(unittest.TestCase):
         whole = judge_fold(
             methods["Ours-SW"],
             parts,
-            replace(scale, recipe={"width": 16, "epochs": 1, "batch": 2}),
+            replace(scale, whole_recipe={"batch": 2}),
             folder,
             group,
         )

@@ -80,7 +80,7 @@ def judge_fold(method: Method, parts: Parts, scale: Scale, folder: Path, group: 
     Raises InputError for parts that lack a class.
     """
     started = time.monotonic()
-    config = method.config(scale.recipe)
+    config = method.config(scale)
     own = folder / "detectors" / method.detector
     if config.whole:
         scorer = load_scorer(_trained(config, parts, own, group), group.device)

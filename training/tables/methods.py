@@ -8,6 +8,7 @@ from typing import Any
 
 from training.config import read_settings
 from training.evaluation.counts import Counts
+from training.tables.scale import Scale
 from training.windows_config import WindowsConfig
 
 PAPER_TABLES = Path(__file__).parents[1] / "configs" / "paper-tables.yaml"
@@ -26,8 +27,9 @@ class Method:
     linear_dct: bool = False
     dense: bool = False
 
-    def config(self, recipe: dict[str, Any]) -> WindowsConfig:
-        """The first stage's training: the scale's ``recipe`` with this method's settings."""
+    def config(self, scale: Scale) -> WindowsConfig:
+        """The first stage's training: the scale's recipe with this method's settings."""
+        recipe = scale.recipe | (scale.whole_recipe if self.settings.get("whole") else {})
         return replace(WindowsConfig(name=self.detector, folds=""), **recipe, **self.settings)
 
 

@@ -35,6 +35,8 @@ class Scale:
     never_train: tuple[str, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
     """What differs from the paper's training (``WindowsConfig``)."""
+    whole_recipe: dict[str, Any] = field(default_factory=dict)
+    """What differs besides for methods on whole slices, of which a batch fills the memory."""
     skip: dict[str, str] = field(default_factory=dict)
     scans: dict[str, str] = field(default_factory=dict)
     seed: int = 0
