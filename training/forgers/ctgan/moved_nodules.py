@@ -49,7 +49,7 @@ def nodule_in(base: Singles) -> NDArray[np.bool_] | None:
 
 
 def _moved(base: Singles, nodule: NDArray[np.bool_], lung: Singles, rng: np.random.Generator) -> Singles:
-    """The cube ``lung`` with that nodule of the cube ``base`` in its middle, turned to one of a cube's 48 sides."""
+    """The cube ``lung`` with that nodule of the cube ``base`` in its middle, in one of a cube's 48 symmetries."""
     weight = ndimage.gaussian_filter(ndimage.binary_dilation(nodule).astype(np.float32), _EDGE_MM)
     axes = rng.permutation(3)
     flips = tuple(slice(None, None, int(step)) for step in rng.choice([-1, 1], 3))
