@@ -31,9 +31,9 @@ def moved_nodules(
     Raises InputError where there is no nodule that can be moved, or no lung.
     """
     solid = [(base, mask) for base in nodules if (mask := nodule_in(base)) is not None]
-    if count and not (solid and lung):
+    if not (solid and lung):
         raise InputError("no nodule can be set into other lung: give scans with solid nodules, or --moved 0.")
-    hosts = rng.integers(max(len(lung), 1), size=count)
+    hosts = rng.integers(len(lung), size=count)
     return [_moved(*solid[n % len(solid)], lung[int(host)], rng) for n, host in enumerate(hosts)]
 
 
