@@ -50,6 +50,8 @@ examples
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     args = _parser().parse_args(argv)
+    # On a busy computer, threads that spin while they wait keep those from running that they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # A service manager's stop is the user's Ctrl-C: clean up and say so.
     signal.signal(signal.SIGTERM, _interrupt)
     if args.parent is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import unittest
+from collections.abc import Iterable
+from concurrent.futures import Executor
 from unittest import mock
 
 import numpy as np
@@ -61,8 +63,11 @@ class Sweep(unittest.TestCase):
         sweeper = Sweeper(random_detector(6), "cpu", "float32")
         first = np.stack(list(sweeper.sweep(hu)))
         np.testing.assert_array_equal(first, np.stack(list(sweeper.sweep(hu))))
-        sweeper._batch = 3
-        np.testing.assert_allclose(first, np.stack(list(sweeper.sweep(hu))), atol=1e-5)
+        threads = torch.get_num_threads()
+        for batch in (1, 3):
+            sweeper._batch = batch
+            np.testing.assert_allclose(first, np.stack(list(sweeper.sweep(hu))), atol=1e-5)
+        self.assertEqual(torch.get_num_threads(), threads)
 
     def test_air_is_not_swept(self) -> None:
         (p,) = Sweeper(random_detector(0), "cpu").sweep(np.full((1, 96, 96), -1000, np.int16))
@@ -72,14 +77,14 @@ class Sweep(unittest.TestCase):
         hu = phantoms.chest(slices=7, size=96)
         sweeper = Sweeper(random_detector(6), "cpu", "float32")
         expected = np.stack(list(sweeper.sweep(hu)))
-        sweeper._batch, whole = 6, sweeper._maps
+        sweeper._batch, whole = 6, sweeper._judge
 
-        def small_memory(slices: np.ndarray) -> np.ndarray:
+        def small_memory(slices: np.ndarray, pool: Executor) -> Iterable[np.ndarray]:
             if len(slices) > 2:
                 raise torch.OutOfMemoryError("too much")
-            return whole(slices)
+            return whole(slices, pool)
 
-        with mock.patch.object(sweeper, "_maps", small_memory):
+        with mock.patch.object(sweeper, "_judge", small_memory):
             np.testing.assert_allclose(np.stack(list(sweeper.sweep(hu))), expected, atol=1e-5)
         self.assertEqual(sweeper._batch, 1)
         self.assertEqual(len(sweeper.ran.notes), 2)
