@@ -130,9 +130,10 @@ class Sweeper:
     def _judge(self, slices: NDArray[np.int16], pool: Executor) -> Iterable[NDArray[np.float32]]:
         """The maps of a batch: on a GPU in one pass, on a CPU each slice in a thread of its own.
 
-        Threads that share a slice wait for one another hundreds of times; on a busy computer that was ten times slower.
+        Threads that share a slice wait for one another hundreds of times; on a busy computer that was ten times
+        slower. A slice alone is judged in the same way: with more threads its last digits would be others.
         """
-        if self._device.type != "cpu" or len(slices) == 1:
+        if self._device.type != "cpu":
             return self._maps(slices)
         return [of_slice for (of_slice,) in pool.map(self._maps, slices[:, None])]
 
