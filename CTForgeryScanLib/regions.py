@@ -1,7 +1,7 @@
 """From heatmap to 3-D tampered regions: consecutive slices that agree on a place, measured against the scan itself.
 
 The paper asks 9 of 10 consecutive slices to agree (Section 4.1). Here a place's logits are averaged over the slices
-that cover 20 mm, whatever their spacing, and compared with the rest of the same scan: scanners differ more in how hot
+that cover 10 mm, whatever their spacing, and compared with the rest of the same scan: scanners differ more in how hot
 their untouched slices are than a forged place differs from an untouched one. How far the hottest place of an untouched
 scan rises was measured, and a region's score says how rare its own rise is.
 """
@@ -34,16 +34,17 @@ class RegionRule:
     """When a place is a tampered region, in numbers that travel with the model.
 
     ``location`` and ``scale`` are those of the Gumbel distribution that the hottest rises of untouched scans follow.
-    A rise is a place's logit, averaged over ``stretch_mm`` (the height that CT-GAN's generator repaints) but at least
-    ``fewest_slices`` (fewer do not tell a forgery from a vessel), above what the scan's stretches have elsewhere as
-    their hottest place, in the median. "Elsewhere" begins ``own_mm`` from the place. A region ends where the rise
-    falls to ``outline`` of its peak; one wider than ``widest_mm`` in the slice's plane is no small-region forgery
-    (CT-GAN touches 42 mm) but an image that was processed as a whole, or a scanner the detector does not know.
+    A rise is a place's logit, averaged over ``stretch_mm`` (CT-GAN's generator repaints 20, but an injected nodule is
+    shorter) and at least ``fewest_slices`` (fewer do not tell a forgery from a vessel), above what the scan's stretches
+    have elsewhere as their hottest place, in the median. "Elsewhere" begins ``own_mm`` from the place. A region ends
+    where the rise falls to ``outline`` of its peak; one wider than ``widest_mm`` in the slice's plane is no
+    small-region forgery (CT-GAN touches 42 mm) but an image that was processed as a whole, or a scanner the detector
+    does not know.
     """
 
     location: float
     scale: float
-    stretch_mm: float = 20.0
+    stretch_mm: float = 10.0
     fewest_slices: int = 6
     own_mm: float = 32.0
     outline: float = 0.5

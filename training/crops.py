@@ -8,7 +8,7 @@ by ours (``made_slices``), against untouched; task 1, which only shapes the shar
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,13 +24,17 @@ TASKS = 2
 _GRID = grid_shape(CROP, CROP)
 _LUNG_HU = (-980, -600)
 
+Marks = tuple[tuple[float, float], ...]
+"""Places (x, y) of a slice."""
+
 
 @dataclass(frozen=True)
 class Mix:
     """What a batch is made of (crops), and how often (probability) a crop is treated as a whole, an untouched one is
     averaged over neighbouring slices, or its values end at −1000 HU.
 
-    ``made`` are crops of our own forgeries, ``twins`` of such places before they were forged.
+    ``made`` are crops of our own forgeries, ``twins`` of such places before they were forged, ``hard`` of places that
+    the detector to go on from takes for forged and that are not.
     """
 
     genuine: int = 11
@@ -40,6 +44,7 @@ class Mix:
     spliced: int = 3
     blended: int = 3
     lesions: int = 3
+    hard: int = 0
     untouched: int = 8
     treated: float = 0.25
     thick: float = 0.25
@@ -50,7 +55,7 @@ class Mix:
     def total(self) -> int:
         """Crops in a batch."""
         sites = self.genuine + self.made + self.spliced + self.blended
-        return sites + self.twins + self.genuine_elsewhere + self.lesions + self.untouched
+        return sites + self.twins + self.genuine_elsewhere + self.lesions + self.hard + self.untouched
 
 
 class Places:
@@ -87,7 +92,8 @@ class CropSampler:
             if not s.forged:
                 self.untouched[s.patient].append(s)
         self.patients = sorted(self.untouched)
-        self.with_lesions = [p for p in self.patients if any(s.lesions for s in self.untouched[p])]
+        self.with_lesions = self._marked(lambda s: s.lesions)
+        self.with_hot = self._marked(lambda s: s.hot)
         self._places = Places()
 
     def batch(self, step: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
@@ -102,7 +108,8 @@ class CropSampler:
         crops += [self._twin(self.made[draw(len(self.made))]) for _ in range(mix.twins)]
         crops += [self._spliced() for _ in range(mix.spliced)]
         crops += [self._blended(self._draw(self.patients)) for _ in range(mix.blended)]
-        crops += [self._lesion() for _ in range(mix.lesions)]
+        crops += [self._at(self.with_lesions) for _ in range(mix.lesions)]
+        crops += [self._at(self.with_hot) for _ in range(mix.hard)]
         crops += [self._untouched(self._draw(self.patients)) for _ in range(mix.untouched)]
         varied = [self._vary(hu, target) for hu, target in crops]
         return np.stack([hu for hu, _ in varied])[:, None], np.stack([target for _, target in varied])
@@ -165,13 +172,20 @@ class CropSampler:
         for task in tasks:
             target[task][distance <= positive_px] = 1
 
-    def _lesion(self) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-        if not self.with_lesions:
+    def _marked(self, places: Callable[[Slice], Marks]) -> dict[str, list[tuple[Slice, Marks]]]:
+        """Patient → untouched slices with their marked places; patients without any are left out."""
+        marked = {p: [(s, at) for s in self.untouched[p] if (at := places(s))] for p in self.patients}
+        return {p: of_patient for p, of_patient in marked.items() if of_patient}
+
+    def _at(
+        self, marked: dict[str, list[tuple[Slice, Marks]]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+        """A crop that holds a marked place, of any patient that has some."""
+        if not marked:
             return self._untouched(self._draw(self.patients))
-        patient = self.with_lesions[self.rng.integers(len(self.with_lesions))]
-        candidates = [s for s in self.untouched[patient] if s.lesions]
-        s = candidates[self.rng.integers(len(candidates))]
-        x, y = s.lesions[self.rng.integers(len(s.lesions))]
+        of_patient = marked[list(marked)[self.rng.integers(len(marked))]]
+        s, places = of_patient[self.rng.integers(len(of_patient))]
+        x, y = places[self.rng.integers(len(places))]
         return self._cut(s, self._corner(s, (y + self.rng.uniform(-20, 20), x + self.rng.uniform(-20, 20))))
 
     def _untouched(self, s: Slice) -> tuple[NDArray[np.float32], NDArray[np.int8]]:

@@ -43,6 +43,8 @@ class Slice:
     """All sites that may have changed this slice, its own first; empty for an untouched slice."""
     lesions: tuple[tuple[float, float], ...] = ()
     """Centres (x, y) of real nodules and tumours that readers marked here."""
+    hot: tuple[tuple[float, float], ...] = ()
+    """Centres (x, y) of places that a detector takes for forged and that are not (``hard_places``)."""
 
     twin: NDArray[np.int16] | None = None
     """The same slice [j, i] before it was forged, where that is known: in what our own forgers made."""

@@ -19,7 +19,7 @@ from training.slices import Slice, SliceSite
 SETTINGS = "slice-set.json"
 """The file by which a folder of stored slices is known, and what it was made with."""
 _RECORDS = ".slices.json"
-_TOLD = [f.name for f in fields(Slice) if f.name not in ("hu", "twin")]
+_TOLD = [f.name for f in fields(Slice) if f.name not in ("hu", "hot", "twin")]
 
 
 def records_path(folder: Path, name: str) -> Path:

@@ -27,6 +27,7 @@ from training.config import Config
 from training.crops import GENUINE, TASKS, CropSampler
 from training.distributed import ALONE, Group, process_group
 from training.experiment import arguments, read_experiment
+from training.hard_places import mark_hard_places
 from training.made_slices import made_slices, pastings
 from training.metrics_log import MetricsLog
 from training.out_of_fold import load_detector
@@ -185,7 +186,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             made = made_slices(kept, forgers, experiment.config.made_sites, experiment.config.seed)
             start = None
             if args.start:
-                start = load_detector(args.start / folder.name / "detector.safetensors").state_dict()
+                before = load_detector(args.start / folder.name / "detector.safetensors")
+                start = before.state_dict()
+                if experiment.config.mix.hard:
+                    kept = mark_hard_places(kept, before)
             detector = train([*kept, *made], experiment.config, folder, group, start)
             if group.is_first:
                 config = json.dumps(detector.config)

@@ -6,7 +6,7 @@ import csv
 import shutil
 import tempfile
 import unittest
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +27,16 @@ except ImportError as error:
 from CTForgeryScanLib.cards import OperatingPoint
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.heatmap import Sweeper
+from CTForgeryScanLib.places import place_logits
 from CTForgeryScanLib.regions import RegionRule
+from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.blending import blend_site, splice, window_distance
 from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
 from training.data import read_slices
 from training.evaluate import Judged, peak_on_site, series_regions, slice_scores
+from training.hard_places import OF_A_PATIENT, mark_hard_places
 from training.made_slices import made_slices, pastings
 from training.slices import Slice, SliceSite
 from training.splits import make_folds, read_folds
@@ -116,6 +120,37 @@ class MadeSlices(unittest.TestCase):
             self.assertTrue((s.hu != twin).any())
         removed = {(s.forged[0].x, s.forged[0].y) for s in made if s.kind == "remove"}
         self.assertIn(nodule, removed)
+
+
+class HardPlaces(unittest.TestCase):
+    def test_the_hottest_untouched_places_of_a_patient_are_marked(self) -> None:
+        torch.manual_seed(0)
+        detector = LocalDetector(16).eval()
+        volume = phantoms.chest(slices=OF_A_PATIENT + 4, size=128)
+        series = [Slice(f"a/{k}", "a", "a", k, hu, 0.7, 2.5) for k, hu in enumerate(volume)]
+        site = SliceSite(64, 64, 41, 0.0, "inject")
+        marked = mark_hard_places(
+            [*series, Slice("b", "b", "b", 0, volume[0], 0.7, forged=(site,))], detector
+        )
+        self.assertFalse(marked[-1].hot)
+        self.assertEqual([s.name for s in marked], [*(s.name for s in series), "b"])
+        heat = {s.name: place_logits(next(Sweeper(detector).sweep(s.hu[None]))) for s in series}
+        colder = [heat[s.name].max() for s in marked[:-1] if not s.hot]
+        self.assertEqual(len(colder), 4)
+        for s in marked[:-1]:
+            for x, y in s.hot:
+                at = heat[s.name][round((y - CENTRE) / STRIDE), round((x - CENTRE) / STRIDE)]
+                self.assertEqual(at, heat[s.name].max())
+                self.assertGreaterEqual(at, max(colder))
+
+    def test_crops_show_them(self) -> None:
+        hu = phantoms.chest(slices=1, size=256)[0]
+        hu[60:64, 180:184] = 2500
+        none = {f.name: 0 for f in fields(Mix)}
+        marked = [Slice("a", "a", "a", 0, hu, 0.7, hot=((182.0, 62.0),)), *slices()]
+        crops, target = CropSampler(marked, Mix(**none | {"hard": 4}), seed=0).batch(0)
+        self.assertTrue((crops.max(axis=(1, 2, 3)) > 2400).all())
+        self.assertFalse(target.any())
 
 
 class Crops(unittest.TestCase):
