@@ -56,7 +56,7 @@ class EvidenceProgress:
 @dataclass(frozen=True)
 class SliceResult:
     """One slice: calibrated p(forged), whether it is flagged, and its highest window with that window's centre
-    (i, j) in CT voxels; None where no window of the slice lies in the body."""
+    (i, j) in CT voxels; None where no window of the slice lies near lung."""
 
     k: int
     probability: float

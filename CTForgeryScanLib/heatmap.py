@@ -15,7 +15,14 @@ from torch import Tensor
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import DeviceError, ScanCancelled
 from CTForgeryScanLib.volume import Volume
-from CTForgeryScanLib.windows import STRIDE, WINDOW, body_mask, circle_mask, grid_shape, heatmap_ijk_to_ras
+from CTForgeryScanLib.windows import (
+    STRIDE,
+    WINDOW,
+    circle_mask,
+    grid_shape,
+    heatmap_ijk_to_ras,
+    near_lung_mask,
+)
 
 _SLICES_PER_PASS = {"mps": 4, "cuda": 16}
 _SIDE_BY_SIDE = 4
@@ -154,10 +161,10 @@ class Sweeper:
             )
 
     def _maps(self, slices: NDArray[np.int16]) -> NDArray[np.float32]:
-        """p(forged) [k, r, c], 0 where a window's centre lies outside the body or the inscribed circle."""
+        """p(forged) [k, r, c], 0 where a window's centre is not near lung, or outside the inscribed circle."""
         rows, columns = slices.shape[1:]
         circle = circle_mask(rows, columns)
-        asked = np.stack([body_mask(hu) & circle for hu in slices])
+        asked = np.stack([near_lung_mask(hu) & circle for hu in slices])
         maps = np.zeros((len(slices), *grid_shape(rows, columns)), np.float32)
         if not asked.any():
             return maps

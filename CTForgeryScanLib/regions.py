@@ -124,13 +124,17 @@ def find_regions(volume: Volume, heatmap: Heatmap, rule: RegionRule, score_thres
 
 
 def hottest_rise(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> float:
-    """The rise of the scan's hottest place, which ``location`` and ``scale`` of a rule are fitted to."""
-    return next(_places(volume, heatmap, rule)).rise
+    """The rise of a scan's hottest place, which a rule's ``location`` and ``scale`` are fitted to; 0 without lung."""
+    hottest = next(_places(volume, heatmap, rule), None)
+    return hottest.rise if hottest else 0.0
 
 
 def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Place]:
     """The places of a scan, hottest first; none holds the peak of an earlier one or lies within ``own_mm`` of it."""
     logits = place_logits(heatmap.p)
+    judged = heatmap.p.any(axis=(1, 2))  # slices without lung would make any that has some look hot
+    if not judged.any():
+        return
     averaged = _stretched(logits, rule.stretch(volume.spacing_mm[2]))
     own = math.ceil(rule.own_mm / (STRIDE * volume.spacing_mm[0]))
     left = averaged.copy()
@@ -140,7 +144,7 @@ def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Pla
         around = (slice(max(0, r - own), r + own + 1), slice(max(0, c - own), c + own + 1))
         elsewhere = averaged.copy()
         elsewhere[:, *around] = -LIMIT
-        usual = float(np.median(elsewhere.max(axis=(1, 2))))
+        usual = float(np.median(elsewhere[judged].max(axis=(1, 2))))
         rise = float(left[peak]) - usual
         outline = usual + rule.outline * rise
         parts, _ = ndimage.label(averaged >= outline, np.ones((3, 3, 3)))

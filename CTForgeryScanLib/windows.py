@@ -20,6 +20,7 @@ CENTRE = (WINDOW - 1) / 2
 _BODY_HU = -500
 _AIR_HU = -1000
 _EMPTY_HU = -985  # between air and the most emphysematous lung
+_LUNG_HU = (-970, -600)
 
 
 def grid_shape(rows: int, columns: int) -> tuple[int, int]:
@@ -66,10 +67,31 @@ def body_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
     The patient table and most clothes fall away. ``hu`` is one slice [j, i] in HU. If nothing in the slice is denser
     than air, no window is in the body. Lung that a small field of view cuts open belongs to it.
     """
+    return _body(_smooth(hu))
+
+
+def near_lung_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Windows, bool [r, c], in the body that hold lung, be it at their edge. ``hu`` is one slice [j, i] in HU.
+
+    The only forgeries that the detector knows are nodules in lung. Elsewhere, in bowel gas above all, it would guess.
+    """
+    smooth = _smooth(hu)
+    body = _body(smooth)
+    # Air that borders on tissue has the density of lung in a rim, which the opening removes.
+    lung = ndimage.binary_opening(body & (smooth > _LUNG_HU[0]) & (smooth < _LUNG_HU[1]), np.ones((3, 3)))
+    across = WINDOW // STRIDE + 1
+    near: NDArray[np.bool_] = body & ndimage.binary_dilation(lung, np.ones((across, across)))
+    return near
+
+
+def _smooth(hu: NDArray[np.int16]) -> NDArray[np.float32]:
+    """HU about the window centres [r, c]: smoothed before they are sampled, so that noise opens no outline."""
     y, x = centres(*hu.shape)
     at_centre = np.ix_(np.floor(y).astype(int), np.floor(x).astype(int))
-    # The slice is smoothed before it is sampled at the window centres, so that noise cannot open the body's outline.
-    smooth = ndimage.uniform_filter(np.maximum(hu, _AIR_HU).astype(np.float32), STRIDE)[at_centre]
+    return ndimage.uniform_filter(np.maximum(hu, _AIR_HU).astype(np.float32), STRIDE)[at_centre]
+
+
+def _body(smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
     dense = smooth > _BODY_HU
     parts, count = ndimage.label(ndimage.binary_opening(dense, np.ones((3, 3))))
     if count == 0:

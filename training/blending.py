@@ -82,6 +82,17 @@ def _other_kernel(image: Image, rng: np.random.Generator) -> Image:
     return filtered[border:-border, border:-border].astype(np.float32)
 
 
+def starve(image: Image, rng: np.random.Generator) -> Image:
+    """The whole image or volume [..., j, i] with the streaks of photon starvation, as between shoulders and arms.
+
+    Their noise is strong, long along the rows and white across them.
+    """
+    noise = ndimage.gaussian_filter1d(rng.standard_normal(image.shape, dtype=np.float32), rng.uniform(1, 4))
+    if (across := rng.uniform(0, 0.6)) > 0.25:
+        noise = ndimage.gaussian_filter1d(noise, across, axis=-2)
+    return image + noise * np.float32(rng.uniform(10, 60) / noise.std())
+
+
 def window_distance(shape: tuple[int, int], centre: tuple[float, float]) -> NDArray[np.float32]:
     """Distance in pixels, [r, c], from each window's centre to ``centre`` (row, column), larger of the two axes."""
     y = np.abs(np.arange(shape[0]) * STRIDE + CENTRE - centre[0])

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from CTForgeryScanLib.windows import CENTRE, STRIDE, body_mask, centres, grid_shape
-from training.blending import blend_site, process, splice, window_distance
+from CTForgeryScanLib.windows import CENTRE, STRIDE, body_mask, centres, grid_shape, near_lung_mask
+from training.blending import blend_site, process, splice, starve, window_distance
 from training.slices import Slice
 
 CROP = 112
@@ -31,7 +31,7 @@ Marks = tuple[tuple[float, float], ...]
 @dataclass(frozen=True)
 class Mix:
     """What a batch is made of (crops), and how often (probability) a crop is treated as a whole, an untouched one is
-    averaged over neighbouring slices, or its values end at −1000 HU.
+    averaged over neighbouring slices or starved of photons (``blending.starve``), or its values end at −1000 HU.
 
     ``made`` are crops of our own forgeries, ``twins`` of such places before they were forged, ``hard`` of places that
     the detector to go on from takes for forged and that are not.
@@ -48,6 +48,7 @@ class Mix:
     untouched: int = 8
     treated: float = 0.25
     thick: float = 0.25
+    starved: float = 0.0
     floor: float = 0.2
     positive_px: float = 10.0
 
@@ -59,15 +60,15 @@ class Mix:
 
 
 class Places:
-    """Random places in slices, whose lung and body are looked for once."""
+    """Random places in slices, whose lung and what is near it are looked for once."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, bool], NDArray[np.intp]] = {}
 
     def draw(self, s: Slice, *, lung: bool, rng: np.random.Generator) -> tuple[float, float]:
-        """A random (row, column) in lung or in the body, or anywhere in the slice if it shows none."""
+        """A random (row, column) in lung or near it, or anywhere in the slice if it shows none."""
         if (s.name, lung) not in self._found:
-            self._found[s.name, lung] = np.argwhere(lung_mask(s.hu) if lung else body_mask(s.hu))
+            self._found[s.name, lung] = np.argwhere(lung_mask(s.hu) if lung else near_lung_mask(s.hu))
         places = self._found[s.name, lung]
         if len(places) == 0:
             return float(rng.uniform(0, s.hu.shape[0])), float(rng.uniform(0, s.hu.shape[1]))
@@ -189,7 +190,7 @@ class CropSampler:
         return self._cut(s, self._corner(s, (y + self.rng.uniform(-20, 20), x + self.rng.uniform(-20, 20))))
 
     def _untouched(self, s: Slice) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-        # Half in lung, where forgeries are looked for; half anywhere in the body, clothes and table at its edge.
+        # Half in lung, half anywhere that is judged: chest wall, mediastinum, what lies below the lungs.
         if self.rng.random() < 0.5:
             return self._cut(s, self._corner(s, self._place(s, lung=True)))
         return self._cut(s, self._corner(s, self._place(s, lung=False)))
@@ -209,6 +210,9 @@ class CropSampler:
         top, left = corner
         thick = np.stack([of.hu[top : top + CROP, left : left + CROP] for of in self._thick(s)])
         hu = thick.mean(axis=0).astype(np.float32)
+        # Never over a forged site: the noise of a scan is there before it is forged (``made_slices``).
+        if not s.forged and self.mix.starved and self.rng.random() < self.mix.starved:
+            hu = starve(hu, self.rng)
         target = np.zeros((TASKS, *_GRID), np.int8)
         for site in s.forged:
             distance = window_distance(_GRID, (site.y - top, site.x - left))

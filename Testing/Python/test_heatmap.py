@@ -22,7 +22,7 @@ from CTForgeryScanLib.heatmap import (
     sweep_volume,
 )
 from CTForgeryScanLib.volume import load_volume
-from CTForgeryScanLib.windows import body_mask, circle_mask, heatmap_ijk_to_ras
+from CTForgeryScanLib.windows import circle_mask, heatmap_ijk_to_ras, near_lung_mask
 from small_models import bright_detector
 from test_detector import random_detector
 
@@ -48,18 +48,18 @@ class Geometry(unittest.TestCase):
 
 
 class Sweep(unittest.TestCase):
-    def test_only_body_and_circle_are_swept_and_the_part_is_exact(self) -> None:
+    def test_only_what_is_near_lung_is_swept_and_the_part_is_exact(self) -> None:
         hu = phantoms.chest(slices=1, size=200)
         sweeper = Sweeper(random_detector(5), "cpu", "float32")
         (p,) = sweeper.sweep(hu)
         whole = sweeper.probabilities(hu)[0]
-        asked = body_mask(hu[0]) & circle_mask(200, 200)
+        asked = near_lung_mask(hu[0]) & circle_mask(200, 200)
         self.assertTrue(asked.any() and not asked.all())
         np.testing.assert_allclose(p[asked], whole[asked], atol=1e-5)
         self.assertTrue((p[~asked] == 0).all())
 
     def test_same_numbers_run_after_run_and_in_any_batch(self) -> None:
-        hu = phantoms.chest(slices=5, size=96)
+        hu = phantoms.chest(slices=5, size=128)
         sweeper = Sweeper(random_detector(6), "cpu", "float32")
         first = np.stack(list(sweeper.sweep(hu)))
         np.testing.assert_array_equal(first, np.stack(list(sweeper.sweep(hu))))
@@ -74,7 +74,7 @@ class Sweep(unittest.TestCase):
         self.assertFalse(p.any())
 
     def test_out_of_memory_halves_the_batch_and_loses_nothing(self) -> None:
-        hu = phantoms.chest(slices=7, size=96)
+        hu = phantoms.chest(slices=7, size=128)
         sweeper = Sweeper(random_detector(6), "cpu", "float32")
         expected = np.stack(list(sweeper.sweep(hu)))
         sweeper._batch, whole = 6, sweeper._judge
@@ -96,7 +96,7 @@ class Sweep(unittest.TestCase):
         self.assertFalse(is_out_of_memory(RuntimeError("shapes do not fit")))
 
     def test_progress_and_cancel(self) -> None:
-        volume = load_volume((phantoms.chest(slices=6, size=96), phantoms.geometry()))
+        volume = load_volume((phantoms.chest(slices=6, size=128), phantoms.geometry()))
         seen: list[int] = []
         sweeper = Sweeper(random_detector(0), "cpu")
         with self.assertRaises(ScanCancelled):

@@ -75,7 +75,7 @@ class Regions(unittest.TestCase):
         self.assertTrue(region.paper_rule)
 
     def test_too_few_slices_are_no_region(self) -> None:
-        for spacing, stretch in [(0.7, 28), (1.0, 20), (2.5, 8), (5.0, 6), (8.0, 6)]:
+        for spacing, stretch in [(0.7, 14), (1.0, 10), (2.5, 6), (5.0, 6), (8.0, 6)]:
             with self.subTest(spacing=spacing):
                 self.assertEqual(RULE.stretch(spacing), stretch)
                 self.assertEqual(len(find(hot(range(5, 5 + stretch)), (0.7, 0.7, spacing)).regions), 1)
@@ -102,6 +102,15 @@ class Regions(unittest.TestCase):
         self.assertEqual(found.score, found.regions[0].score)
         self.assertEqual(set(np.unique(found.labels)), {0, 1, 2})
         self.assertEqual(found.labels[40, 44, 44], 1)
+
+    def test_slices_without_lung_do_not_say_what_is_usual(self) -> None:
+        whole = hot(range(5, 12), count=20, p=0.3)
+        beside_abdomen = np.concatenate([np.zeros((60, 57, 57), np.float32), whole])
+        expected, found = (find(p, (0.7, 0.7, 2.5)) for p in (whole, beside_abdomen))
+        self.assertAlmostEqual(found.score, expected.score, places=5)
+        self.assertLess(found.score, 0.99)
+        nothing = find(np.zeros((60, 57, 57), np.float32), (0.7, 0.7, 2.5))
+        self.assertEqual((nothing.regions, nothing.score), ((), 0))
 
     def test_what_is_hot_everywhere_is_no_small_region(self) -> None:
         found = find(hot(range(3, 20), side=50, at=2), (0.7, 0.7, 2.5))

@@ -348,7 +348,7 @@ class Forge(Luna16Tree):
 
     def test_patients_of_a_source_are_dealt_into_folds(self) -> None:
         for n in range(1, 4):
-            self.scan(n, f"1.2.1{n}", size=96)
+            self.scan(n, f"1.2.1{n}", size=128)
         (self.folder / "patients.csv").write_text(
             "seriesuid,patient\n1.2.1,A\n1.2.11,A\n1.2.12,B\n1.2.13,C\n"
         )

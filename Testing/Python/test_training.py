@@ -31,7 +31,7 @@ from CTForgeryScanLib.heatmap import Sweeper
 from CTForgeryScanLib.places import place_logits
 from CTForgeryScanLib.regions import RegionRule
 from CTForgeryScanLib.windows import CENTRE, STRIDE
-from training.blending import blend_site, splice, window_distance
+from training.blending import blend_site, splice, starve, window_distance
 from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
 from training.data import read_slices
@@ -95,6 +95,15 @@ class MadeSites(unittest.TestCase):
             np.testing.assert_array_equal(changed[far], crop[far])
             self.assertTrue((changed != crop).any())
 
+    @settings(max_examples=10, deadline=None)
+    @given(st.integers(0, 10**6))
+    def test_streaks_of_starvation_are_long_along_the_rows(self, seed: int) -> None:
+        noise = starve(np.zeros((5, 96, 96), np.float32), np.random.default_rng(seed))
+        self.assertTrue(10 <= noise.std() <= 60.1)
+        grain = {axis: float((noise * np.roll(noise, 2, axis)).mean() / noise.var()) for axis in (0, 1, 2)}
+        self.assertGreater(grain[2], 0.25)
+        self.assertLess(max(abs(grain[0]), abs(grain[1])), 0.15)
+
     def test_window_distance(self) -> None:
         distance = window_distance((21, 21), (15.5, 35.5))
         self.assertEqual(distance[0, 5], 0)
@@ -120,6 +129,19 @@ class MadeSlices(unittest.TestCase):
             self.assertTrue((s.hu != twin).any())
         removed = {(s.forged[0].x, s.forged[0].y) for s in made if s.kind == "remove"}
         self.assertIn(nodule, removed)
+
+    def test_a_starved_series_is_forged_in_its_noise(self) -> None:
+        hu = phantoms.chest(slices=30, size=256)
+        series = [Slice(f"a/{k}", "a", "a", k, s, 0.7, 2.5) for k, s in enumerate(hu)]
+        made = made_slices(series, pastings(None), sites=4, seed=0, starved=1.0)
+        self.assertTrue(made)
+        for s in made:
+            assert s.twin is not None
+            (site,) = s.forged
+            far = np.hypot(*np.ogrid[-site.y : 256 - site.y, -site.x : 256 - site.x]) > site.block
+            np.testing.assert_array_equal(s.hu[far], s.twin[far])
+            added = s.twin.astype(float) - hu[s.k]
+            self.assertGreater(np.std(added), 9)
 
 
 class HardPlaces(unittest.TestCase):

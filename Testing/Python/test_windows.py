@@ -7,8 +7,17 @@ import unittest
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from CTForgeryScanLib.windows import STRIDE, WINDOW, body_mask, centres, circle_mask, grid_shape
+from CTForgeryScanLib.windows import (
+    STRIDE,
+    WINDOW,
+    body_mask,
+    centres,
+    circle_mask,
+    grid_shape,
+    near_lung_mask,
+)
 
 
 class Windows(unittest.TestCase):
@@ -59,8 +68,28 @@ class Windows(unittest.TestCase):
             r, c = (round((p - 15.5) / 4) for p in place)
             self.assertEqual(body[r, c], inside, place)
 
+    def test_near_lung_is_what_holds_lung_and_not_bowel_gas(self) -> None:
+        j, i = np.ogrid[:256, :256]
+        hu = np.full((256, 256), -1000, np.int16)
+        hu[np.hypot(j - 128, i - 128) < 110] = 40
+        hu[np.hypot(j - 128, i - 80) < 24] = -860
+        hu[np.hypot(j - 128, i - 180) < 24] = -1000
+        blurred = ndimage.gaussian_filter(hu.astype(float), 1.5).astype(np.int16)
+        near = near_lung_mask(blurred)
+        for column, inside in {
+            36: False,
+            64: True,
+            80: True,
+            104: True,
+            116: True,
+            124: False,
+            180: False,
+        }.items():
+            self.assertEqual(near[round((128 - 15.5) / 4), round((column - 15.5) / 4)], inside, column)
+
     def test_air_alone_is_no_body(self) -> None:
-        self.assertFalse(body_mask(np.full((128, 128), -1000, np.int16)).any())
+        air = np.full((128, 128), -1000, np.int16)
+        self.assertFalse(body_mask(air).any() or near_lung_mask(air).any())
 
 
 if __name__ == "__main__":

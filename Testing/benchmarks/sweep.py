@@ -2,8 +2,8 @@
 
 ``python Testing/benchmarks/sweep.py [--model NAME] [--device auto]`` prints tables: the dense pass against the
 same network window by window in batches of 256, in both precisions; seconds for 75, 150 and 300 slices (cost is
-linear); and the peak memory of scanning 300 slices, without and with evidence. The slices are the bundled sample's,
-repeated.
+linear); the same 75 beside as many busy processes as there are cores, and twice as many; and the peak memory of
+scanning 300 slices, without and with evidence. The slices are the bundled sample's, repeated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.heatmap import Sweeper
 from CTForgeryScanLib.models import load_model
 from CTForgeryScanLib.volume import load_volume
-from CTForgeryScanLib.windows import STRIDE, WINDOW, body_mask, circle_mask
+from CTForgeryScanLib.windows import STRIDE, WINDOW, circle_mask, near_lung_mask
 
 SAMPLE = Path(__file__).resolve().parents[2] / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
 _ROUNDS = 5
@@ -78,19 +79,30 @@ def window_by_window(
 def compare(detector: LocalDetector, device: str, hu: NDArray[np.int16]) -> None:
     """Print the dense sweep of one slice against its windows one by one, in both precisions."""
     circle = circle_mask(*hu.shape)
-    asked = {"in body and circle": circle & body_mask(hu), "in the circle, as the paper": circle}
+    asked = {"near lung": circle & near_lung_mask(hu), "in the circle, as the paper": circle}
     print(
         "| windows | count | precision | dense sweep, s | window by window, s | ratio |\n|---|---|---|---|---|---|"
     )
     for words, mask in asked.items():
         for precision in ("float32", "bfloat16"):
             sweeper = Sweeper(detector, device, precision)
-            dense = median_seconds(partial(dense_sweep, sweeper, hu[None]))
+            # Several slices at once, as in a scan, for each has a thread of its own.
+            dense = median_seconds(partial(dense_sweep, sweeper, np.repeat(hu[None], 4, axis=0))) / 4
             alone = median_seconds(partial(window_by_window, sweeper, hu, mask), rounds=3)
             print(
                 f"| {words} | {mask.sum()} | {precision} | {dense:.3f} | {alone:.2f} | {alone / dense:.0f} |",
                 flush=True,
             )
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Beside so many processes that do nothing but compute."""
+    with ExitStack() as stack:
+        for _ in range(processes):
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            stack.callback(process.kill)
+        yield
 
 
 def main() -> None:
@@ -105,14 +117,16 @@ def main() -> None:
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}\n"
     )
     compare(detector, args.device, hu[len(hu) // 2])
-    print("\n| slices | s | s a slice |\n|---|---|---|")
+    print("\n| slices | busy processes beside | s | s a slice |\n|---|---|---|---|")
     sweeper = Sweeper(detector, args.device)
-    for count in (75, 150, 300):
+    cores = os.cpu_count() or 1
+    for count, beside in ((75, 0), (150, 0), (300, 0), (75, cores), (75, 2 * cores)):
         slices = np.resize(hu, (count, *hu.shape[1:]))
-        started = time.perf_counter()
-        dense_sweep(sweeper, slices)
-        seconds = time.perf_counter() - started
-        print(f"| {count} | {seconds:.1f} | {seconds / count:.3f} |", flush=True)
+        with busy(beside):
+            started = time.perf_counter()
+            dense_sweep(sweeper, slices)
+            seconds = time.perf_counter() - started
+        print(f"| {count} | {beside} | {seconds:.1f} | {seconds / count:.3f} |", flush=True)
     for evidence in ("without", "with"):
         command = [sys.executable, "-c", _PEAK_MEMORY, str(SAMPLE), args.model, args.device, evidence]
         peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]

@@ -88,7 +88,7 @@ class SliceNetwork:
 
 
 class DenseDetector:
-    """The library's ``LocalDetector``: one pass over the slice, asked inside body and circle."""
+    """The library's ``LocalDetector``: one pass over the slice, asked near lung and inside the circle."""
 
     def __init__(self, detector: LocalDetector, device: str = "auto") -> None:
         self.sweeper = Sweeper(detector, device)
