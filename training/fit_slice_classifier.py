@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
+from scipy.optimize import brentq
 from scipy.stats import gumbel_r
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -29,6 +31,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.svm import SVC
 
 from CTForgeryScanLib.cards import CARD, OperatingPoint
+from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.models import CLASSIFIER, DETECTOR
 from CTForgeryScanLib.regions import RegionRule, hottest_rise
 from CTForgeryScanLib.slice_classifier import SliceClassifier, slice_features
@@ -43,6 +46,9 @@ Maps = Mapping[str, NDArray[np.float32]]
 OUT_OF_FOLD = "out-of-fold.csv"
 FOLDS_JSON = "folds.json"
 _INNER_FOLDS = 4
+_FEWEST_PATIENTS = 3
+_PREDICTED = 0.99
+_SIMULATED = 2000
 
 
 @dataclass(frozen=True)
@@ -101,14 +107,39 @@ def fit(slices: Sequence[Slice], maps: Maps, config: Config) -> Fitted:
 
 
 def fit_rule(slices: Sequence[Slice], maps: Maps) -> RegionRule:
-    """The region rule whose Gumbel distribution fits the hottest rise of every patient's untouched series."""
+    """The region rule whose Gumbel distribution fits the hottest rise of every patient's untouched series.
+
+    A dozen patients tell a distribution roughly: it is widened until a scan of another patient stays below its 0.99
+    quantile with that probability. Raises InputError for fewer than three patients.
+    """
     form = RegionRule(location=0.0, scale=1.0)
     rises: dict[str, float] = {}
     for series in series_heatmaps(slices, maps):
         patient, rise = series.slices[0].patient, hottest_rise(series.volume, series.heatmap, form)
         rises[patient] = max(rise, rises.get(patient, -np.inf))
+    if len(rises) < _FEWEST_PATIENTS:
+        raise InputError(
+            f"Untouched series of {len(rises)} patients do not tell what is usual: "
+            f"give those of {_FEWEST_PATIENTS} or more."
+        )
     location, scale = gumbel_r.fit(list(rises.values()))
-    return RegionRule(float(location), float(scale))
+    return RegionRule(float(location), float(scale) * _widening(len(rises)))
+
+
+@cache
+def _widening(count: int) -> float:
+    """By what a Gumbel scale fitted to ``count`` values must be multiplied for its 0.99 quantile to hold for the next.
+
+    Where the next value lies, in units of the fitted scale, depends on no parameter of the distribution: simulated.
+    """
+    draws = gumbel_r.rvs(size=(_SIMULATED, count), random_state=0)
+    location, scale = np.transpose([gumbel_r.fit(values) for values in draws])
+    quantile = gumbel_r.ppf(_PREDICTED)
+
+    def missing(widening: float) -> float:
+        return float(gumbel_r.cdf(location + widening * quantile * scale).mean()) - _PREDICTED
+
+    return float(brentq(missing, 1, 10))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

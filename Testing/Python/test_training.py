@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import gumbel_r
 
 import phantoms
 from support import ROOT, needs_shared_data, real_data
@@ -36,6 +37,7 @@ from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
 from training.data import read_slices
 from training.evaluate import Judged, peak_on_site, series_regions, slice_scores
+from training.fit_slice_classifier import _widening
 from training.hard_places import OF_A_PATIENT, mark_hard_places
 from training.made_slices import made_slices, pastings
 from training.slices import Slice, SliceSite
@@ -260,6 +262,19 @@ class Training(unittest.TestCase):
             read_config(self.folder / "none.yaml")
         with self.assertRaisesRegex(InputError, r"ctgan/labels.csv"):
             read_slices(self.folder)
+
+
+class RegionScores(unittest.TestCase):
+    def test_the_rule_of_few_patients_holds_for_the_next(self) -> None:
+        fitted = [gumbel_r.fit(values) for values in gumbel_r.rvs(size=(2000, 9), random_state=1)]
+        location, scale = np.transpose(fitted)
+        following = gumbel_r.rvs(size=2000, random_state=2)
+        below = {
+            widening: np.mean(following < location + widening * scale * gumbel_r.ppf(0.99))
+            for widening in (1, _widening(9))
+        }
+        self.assertLess(below[1], 0.98)
+        self.assertAlmostEqual(below[_widening(9)], 0.99, delta=0.007)
 
 
 class Figures(unittest.TestCase):
