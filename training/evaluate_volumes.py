@@ -48,6 +48,8 @@ SERIES = (
 SITES = 4
 """Sites that each forger forges in a series, one at a time, its kinds by turns."""
 FROM_THE_ENDS = 12
+REPAINTED_MM = 10.0
+"""From a site's centre along k: what CT-GAN's generator repaints. A region is on the site if it reaches into that."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,12 @@ def judge(
     ijk = site.voxel
     heatmap = Heatmap(p, heatmap_ijk_to_ras(volume.ijk_to_ras))
     candidates = find_regions(volume, heatmap, rule, 0.0).regions
-    hits = [r for r in candidates if _near(r.center_ijk[:2], ijk) and r.slices[0] <= ijk[2] <= r.slices[1]]
+    reach = REPAINTED_MM / volume.spacing_mm[2]
+    hits = [
+        r
+        for r in candidates
+        if _near(r.center_ijk[:2], ijk) and r.slices[0] - reach <= ijk[2] <= r.slices[1] + reach
+    ]
     others = [r for r in candidates if r not in hits]
     r, c = np.unravel_index(np.argmax(p[ijk[2]]), p.shape[1:])
     best = max((hit.score for hit in hits), default=0.0)

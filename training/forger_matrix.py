@@ -191,7 +191,7 @@ def write_matrix(rows: Sequence[Row], runs: Path, counts: Mapping[str, int], out
         "trained for a few hundred steps on some forgers' sites; in the columns, how much of each forger's sites they",
         f"find in patients that none of them saw (folds {' and '.join(map(str, TEST_FOLDS))}), at {FALSE_ALARM:.0%}",
         "false alarm among the untouched slices of those patients. They are far from the shipped detector, which",
-        "trains eight times as long: read the rows against one another.",
+        "trains ten times as long: read the rows against one another.",
         "",
         f"| trained on | {' | '.join(f'{name} ({counts[name]})' for name in names)} |",
         f"|---|{'---|' * len(names)}",
