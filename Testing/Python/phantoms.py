@@ -15,13 +15,19 @@ from scipy import ndimage
 SERIES_UID = "1.2.826.0.1.3680043.10.999.1"
 
 
-def chest(slices: int = 6, size: int = 192, *, noise_hu: float = 25.0, seed: int = 0) -> NDArray[np.int16]:
-    """A body with two lungs, HU int16 [k, j, i], with noise that looks like a reconstruction's (mildly correlated)."""
+def chest(
+    slices: int = 6, size: int = 192, *, noise_hu: float = 25.0, wide_lungs: bool = False, seed: int = 0
+) -> NDArray[np.int16]:
+    """A body with two lungs, HU int16 [k, j, i], with noise that looks like a reconstruction's (mildly correlated).
+
+    Between ``wide_lungs`` and the air lies so thin a wall that windows do not see it: such a chest is not swept.
+    """
+    centre, width, height = (0.42, 0.33, 0.55) if wide_lungs else (0.33, 0.24, 0.5)
     y, x = np.mgrid[:size, :size] / (size - 1.0) * 2.0 - 1.0
     plane = np.full((size, size), -1000.0)
     plane[(x / 0.9) ** 2 + (y / 0.75) ** 2 < 1] = 40.0
     for side in (-1, 1):
-        plane[((x - 0.33 * side) / 0.24) ** 2 + (y / 0.5) ** 2 < 1] = -850.0
+        plane[((x - centre * side) / width) ** 2 + (y / height) ** 2 < 1] = -850.0
     white = np.random.default_rng(seed).normal(size=(slices, size, size))
     noise = ndimage.gaussian_filter(white, (0, 0.6, 0.6))
     return np.rint(plane + noise_hu * noise / noise.std()).clip(-1024, 3071).astype(np.int16)
