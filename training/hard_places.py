@@ -28,7 +28,10 @@ def mark_hard_places(slices: Sequence[Slice], detector: LocalDetector) -> list[S
     for n, s in enumerate(slices):
         if s.forged:
             continue
-        logits = place_logits(next(sweeper.sweep(s.hu[None])))
+        (heatmap,) = sweeper.sweep(s.hu[None])
+        if not heatmap.any():
+            continue  # nothing near lung was judged
+        logits = place_logits(heatmap)
         r, c = np.unravel_index(np.argmax(logits), logits.shape)
         y, x = centres(*s.hu.shape)
         heats[s.patient].append((float(logits[r, c]), n, (float(x[c]), float(y[r]))))
