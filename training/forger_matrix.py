@@ -1,13 +1,14 @@
 """Does a detector find what it was not trained on? The train × test matrix over forgers.
 
 ``python -m training.forger_matrix --config training/configs/forger-matrix.yaml --data DIR --runs RUNS
---forger published_pasting splice ctgan=inject/generator.safetensors ctgan=remove/generator.safetensors …``
+--forger published_pasting splice ctgan=inject/generator.safetensors ctgan=remove/generator.safetensors …
+[--ask diffusion=diffusion.safetensors …]``
 
 Small detectors are trained on the sites of one forger alone, of all, and of all but one, and each is asked about the
 sites of every forger in the patients of the folds that none of them saw. The genuine CT-GAN slices are a forger among
-the others. A site counts as found where a place on it is hotter than the hottest place of all but 1 % of the untouched
-slices of those patients. FORGERS.md and its picture are written from the rows that are done; a killed command goes on
-where it was.
+the others; those of ``--ask`` are asked about and never learnt from. A site counts as found where a place on it is
+hotter than the hottest place of all but 1 % of the untouched slices of those patients. FORGERS.md and its picture are
+written from the rows that are done; a killed command goes on where it was.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from training.config import Config
 from training.crops import Mix
 from training.evaluate import SITE_PX
 from training.experiment import arguments, read_experiment
+from training.forgers.forger import Forger
 from training.forgers.registry import forger_of
 from training.made_slices import made_slices
 from training.slices import Slice
@@ -109,6 +111,9 @@ def _heat_on_site(s: Slice, logits: np.ndarray) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments("Train on some forgers and test on all.")
     parser.add_argument("--forger", nargs="+", metavar="NAME[=WEIGHTS]", required=True)
+    parser.add_argument(
+        "--ask", nargs="+", default=[], metavar="NAME[=WEIGHTS]", help="forgers that no row is trained on"
+    )
     parser.add_argument("--only", nargs="+", metavar="ROW", help="names of rows, to share the work")
     parser.add_argument("--out", type=Path, default=Path("training/FORGERS.md"), help="where the table goes")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -117,10 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     experiment = read_experiment(args)
     config = experiment.config
     kept, held_out = _divided(experiment.slices, experiment.fold_of)
-    by_name = defaultdict(list)
-    for word in args.forger:
-        forger = forger_of(word)
-        by_name[forger.name].append(forger)
+    by_name, only_asked = _by_name(args.forger), _by_name(args.ask)
     rows = rows_of([GENUINE, *by_name])
     unknown = set(args.only or ()) - {row.name for row in rows}
     if unknown:
@@ -129,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     learnt = {name: made_slices(kept, of, config.made_sites, config.seed) for name, of in by_name.items()}
     asked: dict[str, list[Slice]] = {GENUINE: [s for s in held_out if s.forged]}
-    for name, of in by_name.items():
+    for name, of in {**by_name, **only_asked}.items():
         asked[name] = _nearest_of_each_site(made_slices(held_out, of, TEST_SITES, config.seed + 1))
     print("; ".join(f"{name}: {len(slices)} test slices" for name, slices in asked.items()), flush=True)
     for row in rows:
@@ -139,7 +141,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         shares = _trained_and_asked(row, kept, learnt, held_out, asked, config, args.runs)
         path.write_text(json.dumps(shares), encoding="utf-8")
         print(row.name, shares, flush=True)
-    write_matrix(rows, args.runs, {name: len(slices) for name, slices in asked.items()}, args.out)
+    counts = {name: len(slices) for name, slices in asked.items()}
+    write_matrix(rows, args.runs, counts, list(only_asked), config.steps, args.out)
+
+
+def _by_name(words: Sequence[str]) -> dict[str, list[Forger]]:
+    """Forgers of a command line by their names: those of one name, say CT-GAN's for both kinds, work by turns."""
+    by_name: dict[str, list[Forger]] = defaultdict(list)
+    for word in words:
+        forger = forger_of(word)
+        by_name[forger.name].append(forger)
+    return by_name
 
 
 def _divided(slices: Sequence[Slice], fold_of: Mapping[str, int]) -> tuple[list[Slice], list[Slice]]:
@@ -176,7 +188,14 @@ def _trained_and_asked(
     return found_share(Sweeper(detector), asked, [s for s in held_out if not s.forged])
 
 
-def write_matrix(rows: Sequence[Row], runs: Path, counts: Mapping[str, int], out: Path) -> None:
+def write_matrix(
+    rows: Sequence[Row],
+    runs: Path,
+    counts: Mapping[str, int],
+    only_asked: Sequence[str],
+    steps: int,
+    out: Path,
+) -> None:
     """``out`` (Markdown) and its picture, of the rows that are done; ``counts`` are the test slices by forger."""
     done = [
         (row, json.loads(path.read_text(encoding="utf-8")))
@@ -187,11 +206,12 @@ def write_matrix(rows: Sequence[Row], runs: Path, counts: Mapping[str, int], out
     lines = [
         "# Who finds whose forgeries",
         "",
-        "Written by `python -m training.forger_matrix` (its docstring says how). Small detectors, a row each, were",
-        "trained for a few hundred steps on some forgers' sites; in the columns, how much of each forger's sites they",
-        f"find in patients that none of them saw (folds {' and '.join(map(str, TEST_FOLDS))}), at {FALSE_ALARM:.0%}",
-        "false alarm among the untouched slices of those patients. They are far from the shipped detector, which",
-        "trains ten times as long: read the rows against one another.",
+        "Written by `python -m training.forger_matrix` (its docstring says how). Detectors, a row each, were trained",
+        f"for {steps} steps on some forgers' sites, with one seed; in the columns, how much of each forger's sites",
+        f"they find in patients that none of them saw (folds {' and '.join(map(str, TEST_FOLDS))}),",
+        f"at {FALSE_ALARM:.0%} false alarm among the untouched slices of those patients. The shipped detector trains",
+        "several times as long and is asked about whole scans, not slices alone: read the rows against one another.",
+        *([f"No row is trained on {' or '.join(only_asked)}."] if only_asked else []),
         "",
         f"| trained on | {' | '.join(f'{name} ({counts[name]})' for name in names)} |",
         f"|---|{'---|' * len(names)}",

@@ -83,7 +83,7 @@ def train(
     while done < config.epochs and standing.epochs_since < config.patience:
         loss = trainer.epoch(samples, done)
         done += 1
-        figures = group.from_first(_validate(network, judged, config.batch) if log else [0.0, 0.0, 0.0])
+        figures = group.from_first(_validate(network, judged, config) if log else [0.0, 0.0, 0.0])
         values = dict(zip(("validation_loss", "accuracy", "auc"), figures, strict=True))
         standing.epochs_since += 1
         if values["accuracy"] > standing.best_accuracy:
@@ -175,12 +175,12 @@ class _Trainer:
         return mean
 
 
-def _validate(network: nn.Module, judged: TrainingSamples, batch: int) -> list[float]:
+def _validate(network: nn.Module, judged: TrainingSamples, config: WindowsConfig) -> list[float]:
     """Loss, accuracy and AUC on the same windows or slices every time."""
     rows = judged.epoch(0)
     logits = [
-        forged_logits(network, judged.cut(rows[start : start + batch])[0])
-        for start in range(0, len(rows), batch)
+        forged_logits(network, judged.cut(rows[start : start + config.batch])[0], precision=config.precision)
+        for start in range(0, len(rows), config.batch)
     ]
     p, forged = probability(np.concatenate(logits)).astype(np.float64), rows[:, 3] == 1
     return [

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from shutil import copytree
 from tempfile import TemporaryDirectory
 from unittest import mock
 
@@ -26,6 +25,7 @@ from training.forgers.ctgan.networks import Discriminator, Generator, UpConv
 from training.forgers.ctgan.places import knot_places, lung_places, nodule_places
 from training.forgers.ctgan.residuals import residual, site_noise
 from training.forgers.ctgan.train import Config, CubeSet, _Pair, cube_set, train
+from training.forgers.weights import load_weights, save_weights
 from training.sites import Site
 from training.sources.scan import StoredScan
 
@@ -260,9 +260,12 @@ class TrainingTest(unittest.TestCase):
             ctgan(self.folder)
         folder = self.folder / "inject"
         folder.mkdir()
-        with self.assertRaisesRegex(ModelError, "no trained generator"):
+        with self.assertRaisesRegex(ModelError, "no weights .*train the forger"):
             ctgan(self.folder)
-        copytree(self.trained / "inject", folder, dirs_exist_ok=True)
         (folder / "generator.safetensors").write_bytes(b"damaged")
-        with self.assertRaisesRegex(ModelError, "not the file its card describes"):
+        with self.assertRaisesRegex(ModelError, "damaged or no forger's weights"):
+            ctgan(self.folder)
+        tensors, card = load_weights(self.trained / "inject" / "generator.safetensors", "ctgan")
+        save_weights(folder / "generator.safetensors", tensors, {**card, "width": 2 * card["width"]})
+        with self.assertRaisesRegex(ModelError, "no generator of this program"):
             ctgan(self.folder)

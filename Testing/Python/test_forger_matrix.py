@@ -67,12 +67,15 @@ class Matrix(unittest.TestCase):
     def test_rows_that_are_done_are_written(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             runs = Path(folder)
-            (runs / "all.json").write_text(json.dumps({"genuine": 0.5, "splice": 0.25}))
+            (runs / "all.json").write_text(json.dumps({"genuine": 0.5, "splice": 0.25, "diffusion": 0.125}))
             counts = {"genuine": 22, "splice": 40}
-            write_matrix(rows_of(list(counts)), runs, counts, runs / "FORGERS.md")
+            asked = {**counts, "diffusion": 32}
+            write_matrix(rows_of(list(counts)), runs, asked, ["diffusion"], 600, runs / "FORGERS.md")
             text = (runs / "FORGERS.md").read_text(encoding="utf-8")
-            self.assertIn("| trained on | genuine (22) | splice (40) |", text)
-            self.assertIn("| all | 0.50 | 0.25 |", text)
+            self.assertIn("| trained on | genuine (22) | splice (40) | diffusion (32) |", text)
+            self.assertIn("| all | 0.50 | 0.25 | 0.12 |", text)
+            self.assertIn("600 steps", text)
+            self.assertIn("No row is trained on diffusion.", text)
             self.assertTrue((runs / "results" / "forger-matrix.png").exists())
 
 

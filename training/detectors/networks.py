@@ -34,6 +34,8 @@ def build_network(config: WindowsConfig) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1 - config.batch_norm_decay
+    # The order in which CPUs and GPUs run such convolutions fastest: twice as fast here, in either precision.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     return network
 
 
@@ -58,4 +60,5 @@ def load_scorer(path: Path, device: torch.device) -> WindowNetwork | SliceNetwor
     network = build_network(config)
     network.load_state_dict(load_file(path))
     network.to(device).eval()
-    return SliceNetwork(network) if config.whole else WindowNetwork(network)
+    scorer = SliceNetwork if config.whole else WindowNetwork
+    return scorer(network, config.precision)

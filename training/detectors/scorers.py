@@ -40,23 +40,31 @@ def cut_windows(hu: NDArray[np.int16], asked: NDArray[np.bool_]) -> NDArray[np.i
 
 
 @torch.inference_mode()
-def forged_logits(network: nn.Module, images: NDArray[np.int16], batch: int = BATCH) -> NDArray[np.float32]:
-    """log(p/(1−p)), [N], of images [N, H, W] in HU by a network with two logits, which is put in eval mode."""
+def forged_logits(
+    network: nn.Module, images: NDArray[np.int16], batch: int = BATCH, precision: str = "float32"
+) -> NDArray[np.float32]:
+    """log(p/(1−p)), [N], of images [N, H, W] in HU by a network with two logits, which is put in eval mode.
+
+    ``precision`` is torch's name of that of the convolutions (``WindowsConfig.precision``).
+    """
     network.eval()
     device = next(network.parameters()).device
     parts = []
     for start in range(0, len(images), batch):
         hu = torch.from_numpy(images[start : start + batch]).to(device).float()[:, None]
-        logits = network(hu).float()
+        with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
+            logits = network(hu).float()
         parts.append((logits[:, 1] - logits[:, 0]).cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def window_logits(network: nn.Module, hu: NDArray[np.int16], batch: int = BATCH) -> NDArray[np.float32]:
+def window_logits(
+    network: nn.Module, hu: NDArray[np.int16], batch: int = BATCH, precision: str = "float32"
+) -> NDArray[np.float32]:
     """Logits [r, c] of all windows of a slice [j, i] in HU (Eq. 4–7), one by one in batches; −∞ outside the circle."""
     circle = circle_mask(*hu.shape)
     logits = np.full(circle.shape, -np.inf, np.float32)
-    logits[circle] = forged_logits(network, cut_windows(hu, circle), batch)
+    logits[circle] = forged_logits(network, cut_windows(hu, circle), batch, precision)
     return logits
 
 
@@ -68,23 +76,23 @@ def probability(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 class WindowNetwork:
     """A network with two logits, window by window."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, precision: str = "float32") -> None:
+        self.network, self.precision = network, precision
 
     def score_windows(self, hu: NDArray[np.int16]) -> NDArray[np.float32]:
         """See ``WindowScorer``."""
-        return probability(window_logits(self.network, hu))
+        return probability(window_logits(self.network, hu, precision=self.precision))
 
 
 class SliceNetwork:
     """A network with two logits on whole slices."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, precision: str = "float32") -> None:
+        self.network, self.precision = network, precision
 
     def score_slice(self, hu: NDArray[np.int16]) -> float:
         """See ``SliceScorer``."""
-        return float(probability(forged_logits(self.network, hu[None]))[0])
+        return float(probability(forged_logits(self.network, hu[None], precision=self.precision))[0])
 
 
 class DenseDetector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from training.forgers.self_blend import SelfBlend
 from training.forgers.splice import Splice
 
 UNTRAINED = ("copy_move", "splice", "inpaint", "renoise", "self_blend", "published_pasting", "white_pasting")
-TRAINED = {name: f"training.forgers.{name}.forger" for name in ("ctgan", "cyclegan", "diffusion")}
-"""Forgers that need weights, and the modules whose ``load_forger(weights)`` makes them."""
+WHITE_CTGAN = "white_ctgan"
+TRAINED = {"ctgan": "ctgan", WHITE_CTGAN: "ctgan", "cyclegan": "cyclegan", "diffusion": "diffusion"}
+"""Forgers that need weights, and the packages beside this file that train and load them."""
 
 NAMES = (*UNTRAINED, *TRAINED)
 
@@ -33,9 +35,13 @@ def make_forger(name: str, weights: Path | None = None, donor: Volume | None = N
             given = f"there is no file '{weights}'" if weights else "none were given"
             raise InputError(
                 f"the forger {name} needs weights and {given}; "
-                f"train it (python -m training.forgers.{name}.train) and name its file with --weights"
+                f"train it (python -m training.forgers.{TRAINED[name]}.train) and name its file with --weights"
             )
-        return import_module(TRAINED[name]).load_forger(weights)
+        forger: Forger = import_module(f"training.forgers.{TRAINED[name]}.forger").load_forger(weights)
+        if name == WHITE_CTGAN:
+            assert isinstance(forger, PublishedPasting)
+            return replace(forger, touch_up="white", name=name)
+        return forger
     forgers: dict[str, Forger] = {
         "copy_move": CopyMove(reach=1.5),  # the nodule's surroundings too
         "splice": Splice(donor),

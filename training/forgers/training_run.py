@@ -113,7 +113,7 @@ class TrainingRun:
         if self._log:
             self._log.close()
             card = {"forger": self.forger, "config": asdict(self.settings), "torch": torch.__version__}
-            save_weights(self.weights, network, card)
+            save_weights(self.weights, network.state_dict(), card)
             self._checkpoint.path.unlink(missing_ok=True)
         return self.weights
 

@@ -13,18 +13,18 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from CTForgeryScanLib.errors import ModelError
 
 MARK = "research forger: made to train and to test a detector of forged CT, and for nothing else"
 
 
-def save_weights(path: Path, network: nn.Module, card: Mapping[str, Any]) -> None:
-    """Write a network with its card, of which ``card["forger"]`` is the forger's name; whole or not at all."""
+def save_weights(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write tensors with their card, of which ``card["forger"]`` is the forger's name; whole or not at all."""
     part = path.with_suffix(".part")
-    tensors = {name: values.detach().contiguous() for name, values in network.state_dict().items()}
-    save_file(tensors, part, {"card": json.dumps({"mark": MARK, **card}, sort_keys=True)})
+    contiguous = {name: values.detach().contiguous() for name, values in tensors.items()}
+    save_file(contiguous, part, {"card": json.dumps({"mark": MARK, **card}, sort_keys=True)})
     part.replace(path)
 
 

@@ -138,7 +138,7 @@ def _second_stage(
 def _network(config: WindowsConfig, parts: Parts, folder: Path, group: Group) -> WindowLogits:
     scorer = load_scorer(_trained(config, parts, folder, group), group.device)
     assert isinstance(scorer, WindowNetwork)
-    return partial(forged_logits, scorer.network)
+    return partial(forged_logits, scorer.network, precision=scorer.precision)
 
 
 def _trained(config: WindowsConfig, parts: Parts, folder: Path, group: Group) -> Path:

@@ -15,7 +15,7 @@ import torch
 from CTForgeryScanLib.errors import InputError, ModelError
 from training.forgers.ball import Floats
 from training.forgers.ctgan.cubes import condition_of
-from training.forgers.ctgan.weights import Trained, load_trained
+from training.forgers.ctgan.weights import FORGER, WEIGHTS, Trained, load_trained
 from training.forgers.published_pasting import PublishedPasting
 from training.sites import SiteKind
 
@@ -48,7 +48,7 @@ class GeneratedContent:
 
 def load_forger(weights: Path) -> PublishedPasting:
     """The forger of one kind, by the ``generator.safetensors`` that its training wrote. Raises ModelError."""
-    return _forger([load_trained(weights.parent)])
+    return _forger([load_trained(weights)])
 
 
 def ctgan(folder: Path) -> PublishedPasting:
@@ -56,7 +56,8 @@ def ctgan(folder: Path) -> PublishedPasting:
 
     Raises ModelError when the folder holds neither, or a damaged one.
     """
-    found = [load_trained(folder / kind) for kind in ("inject", "remove") if (folder / kind).is_dir()]
+    paths = [folder / kind / WEIGHTS for kind in ("inject", "remove")]
+    found = [load_trained(path) for path in paths if path.parent.is_dir()]
     if not found:
         raise ModelError(
             f"'{folder}' holds neither inject/ nor remove/: train one with python -m training.forgers.ctgan.train."
@@ -66,4 +67,4 @@ def ctgan(folder: Path) -> PublishedPasting:
 
 def _forger(found: Sequence[Trained]) -> PublishedPasting:
     generators: dict[SiteKind, Trained] = {trained.card["kind"]: trained for trained in found}
-    return PublishedPasting(GeneratedContent(generators), name="ctgan", kinds=tuple(generators))
+    return PublishedPasting(GeneratedContent(generators), name=FORGER, kinds=tuple(generators))

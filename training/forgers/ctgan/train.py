@@ -3,9 +3,9 @@
 ``python -m training.forgers.ctgan.train --kind inject --source data DIR --out DIR --width 16``
 
 The folder of ``--out`` gets the losses (``metrics.csv``, TensorBoard, ``curves.png``) and, every hundred steps, the
-generator so far (``generator.safetensors``, ``card.json``), ``samples-STEP.png`` and ``checkpoint.safetensors``: a
-killed training goes on from there when the same command is given again, also with more or fewer ``--steps``. What it
-makes is for research on the detector: weights stay out of the project.
+generator so far (``generator.safetensors``), ``samples-STEP.png`` and ``checkpoint.safetensors``: a killed training
+goes on from there when the same command is given again, also with more or fewer ``--steps``. What it makes is for
+research on the detector: weights stay out of the project.
 """
 
 from __future__ import annotations
