@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,16 @@ from training.forgers.ctgan.places import knot_places, lung_places
 from training.forgers.published_pasting import PublishedPasting
 from training.sites import Site, SiteKind
 
-GENUINE, OURS, BEFORE = "genuine", "ours", "ours, before"
+GENUINE, OURS, OURS_WHITE, BEFORE = "genuine", "ours", "ours, white noise", "ours, before"
+GROUPS = (GENUINE, OURS, OURS_WHITE, BEFORE)
 
 
 @dataclass(frozen=True)
 class ForgedSlice:
-    """The slice [j, i] of a site's centre (x, y); ``group`` is GENUINE, OURS or BEFORE (a site of OURS, untouched)."""
+    """The slice [j, i] of a site's centre (x, y).
+
+    ``group`` is GENUINE, OURS (touched up as published), OURS_WHITE (as the genuine ones are) or BEFORE (untouched).
+    """
 
     group: str
     patient: str
@@ -48,7 +52,7 @@ def genuine(folder: Path) -> Iterator[ForgedSlice]:
 def ours(
     forger: PublishedPasting, series: Path, patient: str, per_kind: int, seed: int
 ) -> Iterator[ForgedSlice]:
-    """Sites forged one at a time: injected into healthy lung, removed where knots and nodules are brightest."""
+    """Sites forged one at a time, each in both ways: injected into healthy lung, removed where knots are brightest."""
     volume, rng = load_volume(series), np.random.default_rng(seed)
     for kind in forger.kinds:
         places = lung_places(volume, 500, rng) if kind == "inject" else knot_places(volume, 500)
@@ -57,10 +61,11 @@ def ours(
             site = Site(series.name, place.ijk, 0, kind)
             try:
                 forged = forger.forge(volume, site, rng)
+                white = replace(forger, touch_up="white").forge(volume, site, rng)
             except InputError:
                 continue  # too near the border for CT-GAN's cube: another place
             i, j, k = site.voxel
-            for group, hu in ((OURS, forged.hu), (BEFORE, volume.hu)):
+            for group, hu in ((OURS, forged.hu), (OURS_WHITE, white.hu), (BEFORE, volume.hu)):
                 yield ForgedSlice(group, patient, kind, hu[k], (i, j), volume.spacing_mm[0])
             done += 1
             if done == per_kind:

@@ -4,8 +4,9 @@
 
 Forges sites on series that the generators never saw and measures the slice of each site's centre, which is also what
 the genuine set holds. Writes ``residuals.csv``, ``residuals.png`` and, to be looked at, ``inject.png`` and
-``remove.png``: genuine sites above ours, each over its residual. With ``--config`` and ``--runs`` the detectors of
-``training.train_detector`` are tried on the same slices: ``detected.csv``.
+``remove.png``: genuine sites above ours, touched up as published and with white noise, and the places before, each
+over its residual. With ``--config`` and ``--runs`` the detectors of ``training.train_detector`` are tried on the same
+slices: ``detected.csv``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from training.command import run_command
 from training.config import read_config
 from training.evaluate import SITE_PX
 from training.forgers.ball import Floats
-from training.forgers.ctgan.centre_slices import BEFORE, GENUINE, OURS, ForgedSlice, genuine, ours
+from training.forgers.ctgan.centre_slices import GROUPS, ForgedSlice, genuine, ours
 from training.forgers.ctgan.forger import GeneratedContent, ctgan
 from training.forgers.ctgan.residuals import BANDS_HU, FREQUENCIES, residual, site_noise
 from training.forgers.published_pasting import PublishedPasting
@@ -60,7 +61,7 @@ def measure(slices: Sequence[ForgedSlice], folder: Path) -> None:
             ]
         )
         for row, kind in enumerate(_KINDS):
-            for group in (GENUINE, OURS, BEFORE):
+            for group in GROUPS:
                 of_group = [s for s in slices if (s.kind, s.group) == (kind, group)]
                 if not of_group:
                     continue
@@ -82,13 +83,12 @@ def measure(slices: Sequence[ForgedSlice], folder: Path) -> None:
 
 def draw(slices: Sequence[ForgedSlice], kind: SiteKind, path: Path) -> None:
     """Lung windows of the first sites of each group, their residuals below."""
-    groups = (GENUINE, OURS, BEFORE)
     figure, axes = plt.subplots(
-        2 * len(groups), _SHOWN, figsize=(2 * _SHOWN, 4 * len(groups)), layout="constrained"
+        2 * len(GROUPS), _SHOWN, figsize=(2 * _SHOWN, 4 * len(GROUPS)), layout="constrained"
     )
     for axis in axes.flat:
         axis.axis("off")
-    for row, group in enumerate(groups):
+    for row, group in enumerate(GROUPS):
         of_group = [s for s in slices if (s.kind, s.group) == (kind, group)]
         chosen = of_group[:: max(len(of_group) // _SHOWN, 1)][:_SHOWN]
         for column, s in enumerate(chosen):
