@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         path.write_text(json.dumps(shares), encoding="utf-8")
         print(row.name, shares, flush=True)
     counts = {name: len(slices) for name, slices in asked.items()}
-    write_matrix(rows, args.runs, counts, list(only_asked), config.steps, args.out)
+    write_matrix(rows, args.runs, counts, list(only_asked), config, args.out)
 
 
 def _by_name(words: Sequence[str]) -> dict[str, list[Forger]]:
@@ -193,7 +193,7 @@ def write_matrix(
     runs: Path,
     counts: Mapping[str, int],
     only_asked: Sequence[str],
-    steps: int,
+    config: Config,
     out: Path,
 ) -> None:
     """``out`` (Markdown) and its picture, of the rows that are done; ``counts`` are the test slices by forger."""
@@ -207,11 +207,12 @@ def write_matrix(
         "# Who finds whose forgeries",
         "",
         "Written by `python -m training.forger_matrix` (its docstring says how). Detectors, a row each, were trained",
-        f"for {steps} steps on some forgers' sites, with one seed; in the columns, how much of each forger's sites",
-        f"they find in patients that none of them saw (folds {' and '.join(map(str, TEST_FOLDS))}),",
-        f"at {FALSE_ALARM:.0%} false alarm among the untouched slices of those patients. The shipped detector trains",
+        f"for {config.steps} steps on some forgers' sites, with one seed; in the columns, how much of each forger's",
+        f"sites they find in patients that none of them saw (folds {' and '.join(map(str, TEST_FOLDS))}), at",
+        f"{FALSE_ALARM:.0%} false alarm among the untouched slices of those patients. The shipped detector trains",
         "several times as long and is asked about whole scans, not slices alone: read the rows against one another.",
         *([f"No row is trained on {' or '.join(only_asked)}."] if only_asked else []),
+        *([f"Left out altogether: {', '.join(config.never_train)}."] if config.never_train else []),
         "",
         f"| trained on | {' | '.join(f'{name} ({counts[name]})' for name in names)} |",
         f"|---|{'---|' * len(names)}",

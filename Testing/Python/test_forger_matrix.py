@@ -24,6 +24,7 @@ from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.heatmap import Sweeper
 from CTForgeryScanLib.places import place_logits
 from CTForgeryScanLib.windows import CENTRE, STRIDE
+from training.config import Config
 from training.crops import Mix
 from training.forger_matrix import found_share, mix_for, rows_of, write_matrix
 from training.slices import Slice, SliceSite
@@ -70,12 +71,14 @@ class Matrix(unittest.TestCase):
             (runs / "all.json").write_text(json.dumps({"genuine": 0.5, "splice": 0.25, "diffusion": 0.125}))
             counts = {"genuine": 22, "splice": 40}
             asked = {**counts, "diffusion": 32}
-            write_matrix(rows_of(list(counts)), runs, asked, ["diffusion"], 600, runs / "FORGERS.md")
+            config = Config("matrix", "", never_train=("TCGA-17-Z013",), steps=600)
+            write_matrix(rows_of(list(counts)), runs, asked, ["diffusion"], config, runs / "FORGERS.md")
             text = (runs / "FORGERS.md").read_text(encoding="utf-8")
             self.assertIn("| trained on | genuine (22) | splice (40) | diffusion (32) |", text)
             self.assertIn("| all | 0.50 | 0.25 | 0.12 |", text)
             self.assertIn("600 steps", text)
             self.assertIn("No row is trained on diffusion.", text)
+            self.assertIn("Left out altogether: TCGA-17-Z013.", text)
             self.assertTrue((runs / "results" / "forger-matrix.png").exists())
 
 
