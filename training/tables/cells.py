@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.windows import circle_mask, grid_shape
+from CTForgeryScanLib.windows import CENTRE, STRIDE, circle_mask, grid_shape
 from training.detectors.dct import fit_dct
 from training.detectors.networks import load_scorer, read_trained_config, save_network
 from training.detectors.scorers import (
@@ -30,6 +30,7 @@ from training.detectors.scorers import (
 )
 from training.detectors.second_stage import PaperSecondStage, fit_second_stage
 from training.distributed import Group
+from training.evaluate import SITE_PX
 from training.slices import Slice
 from training.tables.methods import Method
 from training.tables.scale import Scale
@@ -43,15 +44,26 @@ _LINEAR_EPOCHS = 6  # epochs of windows that the linear model is fitted on; a ne
 
 
 @dataclass(frozen=True)
-class JudgedSlice:
-    """What a method said of a test slice; the higher the score, the likelier forged."""
+class Said:
+    """What a method said of a slice; the higher the score, the likelier forged."""
 
+    score: float
+    flagged: bool
+    peak: float | None = None
+    """p(forged) of its hottest sub-image, which is the first stage's alone; None for methods on whole slices."""
+    peak_on_site: bool | None = None
+    """Whether that lies on a forged site; None also for untouched slices."""
+
+
+@dataclass(frozen=True)
+class JudgedSlice(Said):
+    """What was said of a test slice, with what has to be known of it."""
+
+    _: KW_ONLY
     name: str
     patient: str
     series: str
     kind: str
-    score: float
-    flagged: bool
     leaked: bool
     """Whether other slices of its scan were learnt from."""
 
@@ -86,28 +98,46 @@ def judge_fold(method: Method, parts: Parts, scale: Scale, folder: Path, group: 
         scorer = load_scorer(_trained(config, parts, own, group), group.device)
         assert isinstance(scorer, SliceNetwork)
         scores = [scorer.score_slice(s.hu) for s in parts.test]
-        said = [(score, score >= 0.5) for score in scores]
+        said = [Said(score, score >= 0.5) for score in scores]
     else:
         logits = (
             _linear_dct(parts.training, config) if method.linear_dct else _network(config, parts, own, group)
         )
         second = _second_stage(method, logits, parts.second_stage, scale, own)
         heatmaps = swept(logits, parts.test, scale.every, own / "heatmaps")
-        said = [(second.score(h), second.is_forged(h)) for h in heatmaps]
+        said = [
+            Said(second.score(h), second.is_forged(h), float(h.max()), _peak_on_site(s, h, scale.every))
+            for s, h in zip(parts.test, heatmaps, strict=True)
+        ]
     return judged_fold(parts, said, time.monotonic() - started)
 
 
-def judged_fold(parts: Parts, said: Sequence[tuple[float, bool]], seconds: float) -> JudgedFold:
-    """The (score, flagged) of the test slices with what has to be known of them."""
+def judged_fold(parts: Parts, said: Sequence[Said], seconds: float) -> JudgedFold:
+    """What was said of the test slices, with what has to be known of them."""
     leaked = parts.scans_on_both_sides()
     return JudgedFold(
         slices=[
-            JudgedSlice(s.name, s.patient, s.series, s.kind, score, flagged, s.series in leaked)
-            for s, (score, flagged) in zip(parts.test, said, strict=True)
+            JudgedSlice(
+                **asdict(of),
+                name=s.name,
+                patient=s.patient,
+                series=s.series,
+                kind=s.kind,
+                leaked=s.series in leaked,
+            )
+            for s, of in zip(parts.test, said, strict=True)
         ],
         learnt_forged=sum(bool(s.forged) for s in parts.training),
         seconds=round(seconds, 1),
     )
+
+
+def _peak_on_site(s: Slice, heatmap: NDArray[np.float32], every: int) -> bool | None:
+    if not s.forged:
+        return None
+    r, c = np.unravel_index(np.argmax(heatmap), heatmap.shape)
+    x, y = (every * STRIDE * int(n) + CENTRE for n in (c, r))
+    return any(np.hypot(x - site.x, y - site.y) <= SITE_PX for site in s.forged)
 
 
 def keep(fold: JudgedFold, path: Path) -> None:

@@ -45,6 +45,7 @@ def write_results(study: Study, command: str, out: Path) -> None:
     ]
     for title, rows in study.paper.slice_tables.items():
         lines += [f"## {title}", "", *_slice_table(study, rows), ""]
+    lines += ["## The first stage alone", "", *_first_stages(study), ""]
     lines += ["## How much the split leaks", "", *_leaks(study), ""]
     lines += ["## Table 4: whole scans", "", *_scan_tables(study), ""]
     lines += write_pictures(study, out.parent / "results")
@@ -80,6 +81,28 @@ def _figures(judged: Sequence[JudgedSlice]) -> list[str]:
     # Scores of different folds come from different second stages: ranks within a fold would be another figure.
     area = auc(forged, [s.score for s in judged])
     return [f"{v:.3f}" for v in (counts.accuracy, counts.precision, counts.recall, counts.f1, area)]
+
+
+def _first_stages(study: Study) -> list[str]:
+    """For each cell with heatmaps: what the hottest sub-image of a slice says without the second stage."""
+    lines = [
+        "The second stage learns from heatmaps of slices that the first did not see, which are few at a small scale.",
+        "What the first says without it: AUC of a slice's hottest sub-image, and how often that is on a forged site.",
+        "",
+        "| cell | AUC of the hottest sub-image | on a site |",
+        "|---|---|---|",
+    ]
+    found = False
+    for cell in study.cells:
+        judged = [s for s in slices_of(study.done(cell)) if s.peak is not None]
+        # −GLCM has the first stage of Ours.
+        if not judged or cell.method.detector != cell.method.name:
+            continue
+        found = True
+        area = auc([s.kind != UNTOUCHED for s in judged], [s.peak for s in judged if s.peak is not None])
+        on_site = [s.peak_on_site for s in judged if s.peak_on_site is not None]
+        lines.append(f"| {cell.name} | {area:.3f} | {sum(on_site)} of {len(on_site)} |")
+    return lines if found else ["Nothing was run yet."]
 
 
 def _leaks(study: Study) -> list[str]:

@@ -13,7 +13,7 @@ from CTForgeryScanLib.errors import CTForgeryScanError, InputError
 from CTForgeryScanLib.heatmap import Sweeper
 from training.config import Config, FalseAlarms
 from training.distributed import Group
-from training.evaluate import read_judged
+from training.evaluate import SITE_PX, Judged, read_judged
 from training.fit_slice_classifier import fit
 from training.forgers.cyclegan.forger import CycleGANForger
 from training.forgers.forger import Forger
@@ -21,7 +21,7 @@ from training.out_of_fold import load_detector, out_of_fold_heatmaps, untouched_
 from training.sites import SiteKind
 from training.slices import Slice
 from training.splits import read_folds
-from training.tables.cells import JudgedFold, judge_fold, judged_fold, keep, read_fold
+from training.tables.cells import JudgedFold, Said, judge_fold, judged_fold, keep, read_fold
 from training.tables.cyclegan_set import cyclegan_set
 from training.tables.methods import Method, PaperTables, ScanRow
 from training.tables.scale import Scale, scale_path
@@ -155,7 +155,7 @@ class Study:
         """What the shipped model's runs said of the test slices."""
         started = time.monotonic()
         by_name = {j.slice.name: j for j in read_judged(self.slices, self._patient_folds, self.runs)}
-        said = [(by_name[s.name].probability, by_name[s.name].flagged) for s in parts.test]
+        said = [_said(by_name[s.name]) for s in parts.test]
         return judged_fold(parts, said, time.monotonic() - started)
 
     def _left_out(self, cell: Cell) -> str | None:
@@ -172,6 +172,11 @@ class Study:
 
     def _scan_path(self, row: ScanRow) -> Path:
         return self.folder / "scans" / self.forger.name / f"{row.name}.json"
+
+
+def _said(judged: Judged) -> Said:
+    on_site = judged.peak_to_site_px(own=False) <= SITE_PX if judged.slice.forged else None
+    return Said(judged.probability, judged.flagged, judged.peak, on_site)
 
 
 _DENSE = Config(DEFAULT_MODEL, "", false_alarms={"standard": FalseAlarms(1, 0.5)})
