@@ -43,7 +43,7 @@ class Judged:
     heatmap: NDArray[np.float32]
     probability: float
     point: OperatingPoint
-    """The default operating point of the fold that judged it, as is ``rule``."""
+    """The operating point of the fold that judged it, whose is ``rule`` too."""
     rule: RegionRule
 
     @property
@@ -138,6 +138,19 @@ def series_regions(judged: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
+def point_costs(slices: dict[str, Any], series: dict[str, Any]) -> dict[str, int]:
+    """What an operating point finds and what it costs, of ``slice_scores`` and ``series_regions`` at that point."""
+    kinds = [slices[kind] for kind in ("inject", "remove") if kind in slices]
+    return {
+        "forged_flagged": sum(kind["found"] for kind in kinds),
+        "forged": sum(kind["of"] for kind in kinds),
+        "untouched_flagged": slices["untouched_flagged"],
+        "untouched": slices["untouched"],
+        "series_with_region": len(series["series_with_region"]),
+        "series": series["series"],
+    }
+
+
 def _covers(region: Region, s: Slice) -> bool:
     (i0, i1), (j0, j1), (k0, k1) = region.extent_ijk
     return k0 <= s.k <= k1 and any(i0 <= x <= i1 and j0 <= y <= j1 for x, y in s.lesions)
@@ -186,6 +199,13 @@ def table(results: dict[str, Any]) -> list[str]:
             str(series["lesion_slices_called_forged"]),
         ),
     ]
+    for name, costs in results["operating_points"].items():
+        shares = (
+            f"{_share(costs['forged_flagged'], costs['forged'])}, "
+            f"{_share(costs['untouched_flagged'], costs['untouched'])}, "
+            f"{costs['series_with_region']} of {costs['series']}"
+        )
+        rows.append((f"point '{name}': forged, untouched slices flagged, series with a region", shares))
     return [
         "| out-of-fold, split by patient | |",
         "|---|---|",
@@ -197,8 +217,8 @@ def _share(part: int, of: int) -> str:
     return f"{part} of {of} ({part / of:.1%})"
 
 
-def read_judges(runs: Path) -> dict[str, tuple[OperatingPoint, RegionRule]]:
-    """Fold → its default operating point and region rule, as ``fit_slice_classifier`` wrote them.
+def read_judges(runs: Path, point: str | None = None) -> dict[str, tuple[OperatingPoint, RegionRule]]:
+    """Fold → its operating point (the default one if none is named) and region rule, of ``fit_slice_classifier``.
 
     Raises InputError when it was not run yet.
     """
@@ -208,17 +228,22 @@ def read_judges(runs: Path) -> dict[str, tuple[OperatingPoint, RegionRule]]:
         )
     by_fold = json.loads((runs / FOLDS_JSON).read_text(encoding="utf-8"))
     return {
-        fold: (choose_operating_point(fitted), RegionRule(**fitted["region_rule"]))
+        fold: (choose_operating_point(fitted, point), RegionRule(**fitted["region_rule"]))
         for fold, fitted in by_fold.items()
     }
 
 
-def read_judged(slices: Sequence[Slice], fold_of: dict[str, int], runs: Path) -> list[Judged]:
-    """What the cascade said of each slice, out-of-fold, as ``fit_slice_classifier`` wrote it."""
+def read_judged(
+    slices: Sequence[Slice], fold_of: dict[str, int], runs: Path, point: str | None = None
+) -> list[Judged]:
+    """What the cascade said of each slice, out-of-fold, as ``fit_slice_classifier`` wrote it.
+
+    It is judged at the named operating point, or the default one.
+    """
     maps = out_of_fold_heatmaps(slices, fold_of, runs)
     with (runs / OUT_OF_FOLD).open(newline="", encoding="utf-8") as file:
         said = {row["name"]: (row["fold"], float(row["probability"])) for row in csv.DictReader(file)}
-    judges = read_judges(runs)
+    judges = read_judges(runs, point)
     judged = []
     for s in slices:
         fold, probability = said[s.name]
@@ -241,11 +266,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = arguments("Judge the cascade out-of-fold and complete the model card.").parse_args(argv)
     experiment = read_experiment(args)
     words = _card_words(args.config)
-    judged = read_judged(experiment.slices, experiment.fold_of, args.runs)
+    judged = {
+        point: read_judged(experiment.slices, experiment.fold_of, args.runs, point)
+        for point in experiment.config.false_alarms
+    }
+    measured = {
+        point: (slice_scores(of_point), series_regions(of_point)) for point, of_point in judged.items()
+    }
+    default = next(iter(judged))
+    slices, series = measured[default]
     results = {
-        "peak_on_site": peak_on_site(judged),
-        "slices": slice_scores(judged),
-        "untouched_series": series_regions(judged),
+        "peak_on_site": peak_on_site(judged[default]),
+        "slices": slices,
+        "untouched_series": series,
+        "operating_points": {point: point_costs(*of_point) for point, of_point in measured.items()},
     }
     lines = table(results)
     print("\n".join(lines))

@@ -36,7 +36,7 @@ from training.blending import blend_site, splice, starve, window_distance
 from training.config import Config, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
 from training.data import read_slices
-from training.evaluate import Judged, peak_on_site, series_regions, slice_scores
+from training.evaluate import Judged, peak_on_site, point_costs, series_regions, slice_scores
 from training.fit_slice_classifier import _widening
 from training.hard_places import OF_A_PATIENT, mark_hard_places
 from training.made_slices import made_slices, pastings
@@ -302,6 +302,10 @@ class Figures(unittest.TestCase):
         self.assertEqual((scores["untouched_flagged"], scores["untouched"]), (1, 2))
         self.assertAlmostEqual(scores["inject"]["f1"], 0.4)
         self.assertEqual((scores["inject"]["found"], scores["inject"]["of"]), (1, 3))
+        costs = point_costs(scores, {"series": 4, "series_with_region": ["s"]})
+        self.assertEqual((costs["forged_flagged"], costs["forged"]), (1, 3))
+        self.assertEqual((costs["untouched_flagged"], costs["untouched"]), (1, 2))
+        self.assertEqual((costs["series_with_region"], costs["series"]), (1, 4))
 
     def test_untouched_series(self) -> None:
         cold = np.full((121, 121), 0.05, np.float32)
