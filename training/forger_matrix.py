@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,15 +85,25 @@ def mix_for(mix: Mix, row: Row) -> Mix:
     return mix
 
 
-def found_share(sweeper: Sweeper, sites: Sites, untouched: Sequence[Slice]) -> dict[str, float]:
-    """Forger → share of its slices with a place on the site that is hotter than ``FALSE_ALARM`` of the untouched."""
+@dataclass(frozen=True)
+class Share:
+    """Of a forger's test slices: how many have a place on the site that is hotter than the hottest of all but
+    ``FALSE_ALARM`` of the untouched slices, and in how many no place elsewhere is hotter."""
+
+    found: float
+    peak_on_site: float
+
+
+def shares_of(sweeper: Sweeper, sites: Sites, untouched: Sequence[Slice]) -> dict[str, Share]:
+    """What a detector says of every forger's sites."""
     heats = [float(place_logits(p).max()) for p in _sweep(sweeper, untouched)]
     threshold = np.quantile(heats, 1 - FALSE_ALARM, method="higher")
     shares = {}
     for name, slices in sites.items():
         maps = _sweep(sweeper, slices)
-        on_site = [_heat_on_site(s, place_logits(p)) for s, p in zip(slices, maps, strict=True)]
-        shares[name] = float(np.mean(np.array(on_site) > threshold))
+        heat = np.array([_heat(s, place_logits(p)) for s, p in zip(slices, maps, strict=True)])
+        on_site, elsewhere = heat.T
+        shares[name] = Share(float(np.mean(on_site > threshold)), float(np.mean(on_site > elsewhere)))
     return shares
 
 
@@ -101,11 +111,13 @@ def _sweep(sweeper: Sweeper, slices: Sequence[Slice]) -> list[np.ndarray]:
     return [next(iter(sweeper.sweep(s.hu[None]))) for s in slices]
 
 
-def _heat_on_site(s: Slice, logits: np.ndarray) -> float:
-    """The hottest place whose centre lies within ``SITE_PX`` of a site that reaches the slice."""
+def _heat(s: Slice, logits: np.ndarray) -> tuple[float, float]:
+    """The hottest place whose centre lies within ``SITE_PX`` of a site that reaches the slice, and elsewhere."""
     y, x = centres(*s.hu.shape)
-    near = [np.hypot(y[:, None] - site.y, x[None] - site.x) <= SITE_PX for site in s.forged]
-    return float(logits[np.logical_or.reduce(near)].max())
+    near = np.logical_or.reduce(
+        [np.hypot(y[:, None] - site.y, x[None] - site.x) <= SITE_PX for site in s.forged]
+    )
+    return float(logits[near].max()), float(logits[~near].max())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -139,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if (args.only and row.name not in args.only) or path.exists():
             continue
         shares = _trained_and_asked(row, kept, learnt, held_out, asked, config, args.runs)
-        path.write_text(json.dumps(shares), encoding="utf-8")
+        path.write_text(json.dumps({name: asdict(share) for name, share in shares.items()}), encoding="utf-8")
         print(row.name, shares, flush=True)
     counts = {name: len(slices) for name, slices in asked.items()}
     write_matrix(rows, args.runs, counts, list(only_asked), config, args.out)
@@ -177,7 +189,7 @@ def _trained_and_asked(
     asked: Sites,
     config: Config,
     runs: Path,
-) -> dict[str, float]:
+) -> dict[str, Share]:
     """Train the row's detector and ask it about every forger's sites."""
     slices = [s for s in kept if not s.forged or GENUINE in row.trained_on]
     for name in row.trained_on:
@@ -185,7 +197,7 @@ def _trained_and_asked(
     folder = runs / row.name.replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     detector = train(slices, replace(config, mix=mix_for(config.mix, row)), folder)
-    return found_share(Sweeper(detector), asked, [s for s in held_out if not s.forged])
+    return shares_of(Sweeper(detector), asked, [s for s in held_out if not s.forged])
 
 
 def write_matrix(
@@ -197,35 +209,52 @@ def write_matrix(
     out: Path,
 ) -> None:
     """``out`` (Markdown) and its picture, of the rows that are done; ``counts`` are the test slices by forger."""
-    done = [
-        (row, json.loads(path.read_text(encoding="utf-8")))
+    done = {
+        row.name: {
+            name: Share(**share) for name, share in json.loads(path.read_text(encoding="utf-8")).items()
+        }
         for row in rows
         if (path := runs / f"{row.name.replace(' ', '-')}.json").exists()
-    ]
-    names = list(counts)
+    }
+    found = {row: [shares[name].found for name in counts] for row, shares in done.items()}
+    peak = {row: [shares[name].peak_on_site for name in counts] for row, shares in done.items()}
     lines = [
         "# Who finds whose forgeries",
         "",
         "Written by `python -m training.forger_matrix` (its docstring says how). Detectors, a row each, were trained",
-        f"for {config.steps} steps on some forgers' sites, with one seed; in the columns, how much of each forger's",
-        f"sites they find in patients that none of them saw (folds {' and '.join(map(str, TEST_FOLDS))}), at",
-        f"{FALSE_ALARM:.0%} false alarm among the untouched slices of those patients. The shipped detector trains",
-        "several times as long and is asked about whole scans, not slices alone: read the rows against one another.",
+        f"for {config.steps} steps on some forgers' sites, with one seed, and asked about every forger's in patients",
+        f"that none of them saw (folds {' and '.join(map(str, TEST_FOLDS))}). The shipped detector trains several",
+        "times as long and is asked about whole scans, not slices alone: read the rows against one another.",
         *([f"No row is trained on {' or '.join(only_asked)}."] if only_asked else []),
         *([f"Left out altogether: {', '.join(config.never_train)}."] if config.never_train else []),
         "",
-        f"| trained on | {' | '.join(f'{name} ({counts[name]})' for name in names)} |",
-        f"|---|{'---|' * len(names)}",
-        *(f"| {row.name} | {' | '.join(f'{shares[n]:.2f}' for n in names)} |" for row, shares in done),
+        f"## Sites found at {FALSE_ALARM:.0%} false alarm",
+        "",
+        "A place on the site is hotter than the hottest place of all but so many of the untouched slices of those",
+        "patients.",
+        "",
+        *_table(counts, found),
         "",
         "![The same as a picture](results/forger-matrix.png)",
+        "",
+        "## Slices whose hottest place is on the site",
+        "",
+        *_table(counts, peak),
         "",
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(lines), encoding="utf-8")
     picture = out.parent / "results" / "forger-matrix.png"
     picture.parent.mkdir(exist_ok=True)
-    _draw([row.name for row, _ in done], names, [[shares[n] for n in names] for _, shares in done], picture)
+    _draw(list(found), list(counts), list(found.values()), picture)
+
+
+def _table(counts: Mapping[str, int], rows: Mapping[str, Sequence[float]]) -> list[str]:
+    return [
+        f"| trained on | {' | '.join(f'{name} ({count})' for name, count in counts.items())} |",
+        f"|---|{'---|' * len(counts)}",
+        *(f"| {row} | {' | '.join(f'{share:.2f}' for share in shares)} |" for row, shares in rows.items()),
+    ]
 
 
 def _draw(rows: list[str], names: list[str], shares: list[list[float]], path: Path) -> None:

@@ -26,7 +26,7 @@ from CTForgeryScanLib.places import place_logits
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.config import Config
 from training.crops import Mix
-from training.forger_matrix import found_share, mix_for, rows_of, write_matrix
+from training.forger_matrix import Share, mix_for, rows_of, shares_of, write_matrix
 from training.slices import Slice, SliceSite
 
 
@@ -61,14 +61,18 @@ class Matrix(unittest.TestCase):
             return replace(untouched[0], hu=planes[k], forged=(site,))
 
         hot, cold = forged(order[-1]), forged(order[0])
-        shares = found_share(sweeper, {"hot": [hot], "both": [hot, cold]}, untouched[:-1])
-        self.assertEqual(shares, {"hot": 1.0, "both": 0.5})
-        self.assertEqual(found_share(sweeper, {"hot": [hot]}, untouched), {"hot": 0.0})
+        shares = shares_of(sweeper, {"hot": [hot], "both": [hot, cold]}, untouched[:-1])
+        self.assertEqual(shares, {"hot": Share(1.0, 1.0), "both": Share(0.5, 1.0)})
+        self.assertEqual(shares_of(sweeper, {"hot": [hot]}, untouched), {"hot": Share(0.0, 1.0)})
+        far = replace(hot, forged=(replace(hot.forged[0], x=hot.forged[0].x + 60),))
+        self.assertEqual(shares_of(sweeper, {"far": [far]}, untouched)["far"].peak_on_site, 0.0)
 
     def test_rows_that_are_done_are_written(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             runs = Path(folder)
-            (runs / "all.json").write_text(json.dumps({"genuine": 0.5, "splice": 0.25, "diffusion": 0.125}))
+            shares = {"genuine": (0.5, 0.75), "splice": (0.25, 0.5), "diffusion": (0.125, 0.25)}
+            row = {name: {"found": found, "peak_on_site": peak} for name, (found, peak) in shares.items()}
+            (runs / "all.json").write_text(json.dumps(row))
             counts = {"genuine": 22, "splice": 40}
             asked = {**counts, "diffusion": 32}
             config = Config("matrix", "", never_train=("TCGA-17-Z013",), steps=600)
@@ -76,6 +80,7 @@ class Matrix(unittest.TestCase):
             text = (runs / "FORGERS.md").read_text(encoding="utf-8")
             self.assertIn("| trained on | genuine (22) | splice (40) | diffusion (32) |", text)
             self.assertIn("| all | 0.50 | 0.25 | 0.12 |", text)
+            self.assertIn("| all | 0.75 | 0.50 | 0.25 |", text)
             self.assertIn("600 steps", text)
             self.assertIn("No row is trained on diffusion.", text)
             self.assertIn("Left out altogether: TCGA-17-Z013.", text)
