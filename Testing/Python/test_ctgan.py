@@ -25,6 +25,8 @@ from training.forgers.ctgan.networks import Discriminator, Generator, UpConv
 from training.forgers.ctgan.places import knot_places, lung_places, nodule_places
 from training.forgers.ctgan.residuals import residual, site_noise
 from training.forgers.ctgan.train import Config, CubeSet, _Pair, cube_set, train
+from training.forgers.published_pasting import PublishedPasting
+from training.forgers.registry import make_forger
 from training.forgers.weights import load_weights, save_weights
 from training.sites import Site
 from training.sources.scan import StoredScan
@@ -240,6 +242,9 @@ class TrainingTest(unittest.TestCase):
         forger = ctgan(self.folder)
         self.assertEqual((forger.name, forger.kinds), ("ctgan", ("remove",)))
         self.assertEqual(load_forger(self.folder / "remove" / "generator.safetensors").kinds, ("remove",))
+        white = make_forger("white_ctgan", self.folder / "remove" / "generator.safetensors")
+        assert isinstance(white, PublishedPasting)
+        self.assertEqual((white.name, white.touch_up, white.kinds), ("white_ctgan", "white", ("remove",)))
         volume, site = _phantom(), Site("phantom", (70.0, 60.0, 20.0), 12.0, "remove")
         forged = forger.forge(volume, site, np.random.default_rng(0))
         changed = np.argwhere(forged.changed_mask)
