@@ -85,6 +85,15 @@ class Networks(unittest.TestCase):
         np.testing.assert_allclose(heatmap[circle], 1 / (1 + np.exp(-logits[circle])), rtol=1e-5)
         self.assertTrue((heatmap[~circle] == 0).all())
 
+    def test_half_precision_sweeps_differ_by_rounding_alone(self) -> None:
+        network, hu = PaperNetwork(8).eval(), phantoms.chest(1, 64)[0]
+        exact = window_logits(network, hu)
+        rounded = window_logits(network, hu, precision="bfloat16")
+        circle = circle_mask(64, 64)
+        self.assertTrue((rounded[circle] != exact[circle]).any())
+        spread = float(exact[circle].std())
+        self.assertLess(float(np.abs(rounded - exact, where=circle, out=np.zeros_like(exact)).max()), spread)
+
     def test_every_ablation_and_baseline_is_built_saved_and_judges(self) -> None:
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)

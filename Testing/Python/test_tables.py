@@ -199,6 +199,7 @@ class WholeRun(unittest.TestCase):
         self.assertRegex(linear, r"\| \d\.\d{3} / \d\.\d{3} / – \|")
         self.assertIn("| all | XceptionNet | – / – / 0.713 |", text)
         self.assertIn("`all/leaking/XceptionNet`, `all/patient/XceptionNet`", text)
+        self.assertRegex(text, r"\| all/patient/DCT-linear \| \d\.\d{3} \| \d+ of \d+ \|")
         leaks = {line.split(" | ")[0]: line for line in text.splitlines() if line.startswith("| all/")}
         self.assertRegex(leaks["| all/leaking/DCT-linear"], r"\| \d+ of \d+ \| – \|")
         self.assertRegex(leaks["| all/patient/DCT-linear"], r"\| – \| \d+ of \d+ \|")
