@@ -192,7 +192,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--each", type=_positive, default=1, help="sites in a volume (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the forged volumes")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    parser.add_argument("--weights", type=Path, help="of ctgan or cyclegan, as their training wrote them")
+    parser.add_argument("--weights", type=Path, help="of a trained forger, as its training wrote them")
     parser.add_argument(
         "--donor", type=Path, help="a CT that splice takes its patches from (default: the scan itself)"
     )

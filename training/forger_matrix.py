@@ -135,6 +135,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = experiment.config
     kept, held_out = _divided(experiment.slices, experiment.fold_of)
     by_name, only_asked = _by_name(args.forger), _by_name(args.ask)
+    if both := by_name.keys() & only_asked.keys():
+        raise InputError(
+            f"{', '.join(sorted(both))} stands under --forger and --ask: name it under one of them."
+        )
     rows = rows_of([GENUINE, *by_name])
     unknown = set(args.only or ()) - {row.name for row in rows}
     if unknown:

@@ -86,6 +86,7 @@ class Networks(unittest.TestCase):
         self.assertTrue((heatmap[~circle] == 0).all())
 
     def test_half_precision_sweeps_differ_by_rounding_alone(self) -> None:
+        torch.manual_seed(0)
         network, hu = PaperNetwork(8).eval(), phantoms.chest(1, 64)[0]
         exact = window_logits(network, hu)
         rounded = window_logits(network, hu, precision="bfloat16")

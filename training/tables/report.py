@@ -92,17 +92,16 @@ def _first_stages(study: Study) -> list[str]:
         "| cell | AUC of the hottest sub-image | on a site |",
         "|---|---|---|",
     ]
-    found = False
+    rows = []
     for cell in study.cells:
         judged = [s for s in slices_of(study.done(cell)) if s.peak is not None]
         # −GLCM has the first stage of Ours.
         if not judged or cell.method.detector != cell.method.name:
             continue
-        found = True
         area = auc([s.kind != UNTOUCHED for s in judged], [s.peak for s in judged if s.peak is not None])
         on_site = [s.peak_on_site for s in judged if s.peak_on_site is not None]
-        lines.append(f"| {cell.name} | {area:.3f} | {sum(on_site)} of {len(on_site)} |")
-    return lines if found else ["Nothing was run yet."]
+        rows.append(f"| {cell.name} | {area:.3f} | {sum(on_site)} of {len(on_site)} |")
+    return [*lines, *rows] if rows else ["Nothing was run yet."]
 
 
 def _leaks(study: Study) -> list[str]:
@@ -115,12 +114,11 @@ def _leaks(study: Study) -> list[str]:
         "| cell | of the same scan: found | others: found | untouched, of the same scan: flagged | others: flagged |",
         "|---|---|---|---|---|",
     ]
-    found = False
+    rows = []
     for cell in study.cells:
         folds = study.done(cell)
         if not folds:
             continue
-        found = True
         groups = []
         for forged in (True, False):
             for leaked in (True, False):
@@ -128,8 +126,8 @@ def _leaks(study: Study) -> list[str]:
                     s for s in slices_of(folds) if (s.kind != UNTOUCHED) == forged and s.leaked == leaked
                 ]
                 groups.append(f"{sum(s.flagged for s in group)} of {len(group)}" if group else DASH)
-        lines.append(f"| {cell.name} | {' | '.join(groups)} |")
-    return lines if found else ["Nothing was run yet."]
+        rows.append(f"| {cell.name} | {' | '.join(groups)} |")
+    return [*lines, *rows] if rows else ["Nothing was run yet."]
 
 
 def _scan_tables(study: Study) -> list[str]:
