@@ -31,6 +31,7 @@ from training.hard_places import mark_hard_places
 from training.made_slices import made_slices, pastings
 from training.metrics_log import MetricsLog
 from training.out_of_fold import load_detector
+from training.precision import mixed_precision
 from training.slices import Slice
 
 _CHECKPOINT_EVERY = 250
@@ -94,7 +95,7 @@ def train(
     network.train()
     for step in range(first, config.steps):
         hu, target = (torch.from_numpy(a[group.share()]).to(group.device) for a in sampler.batch(step))
-        with torch.autocast(group.device.type, torch.bfloat16):
+        with mixed_precision(group.device):
             logits = spread(hu)
         hard_part = config.hard_part if step >= config.hard_after * config.steps else 1.0
         loss, losses = training_loss(logits.float(), target, hard_part, config.auxiliary)

@@ -33,6 +33,7 @@ from training.detectors.scorers import forged_logits, probability
 from training.distributed import ALONE, Group, process_group
 from training.experiment import arguments
 from training.metrics_log import MetricsLog
+from training.precision import mixed_precision
 from training.slices import Slice
 from training.splits import read_folds
 from training.windows_config import WindowsConfig, read_windows_config
@@ -157,8 +158,7 @@ class _Trainer:
         seeds = np.random.SeedSequence([config.seed, step, self.group.rank])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         hu = self._to_device(images)
-        mixed = config.precision != "float32"
-        with torch.autocast(device.type, getattr(torch, config.precision), enabled=mixed):
+        with mixed_precision(device, config.precision):
             logits = self.spread(hu)
         loss = functional.cross_entropy(logits.float(), torch.from_numpy(labels).to(device))
         mean = float(self.group.mean(loss))

@@ -48,7 +48,7 @@ class WindowsConfig:
     """Batches over which batch norm's statistics are taken anew before each validation; with 0, as in the paper, those
     of training run on. They lag behind the weights, which in epochs of a few dozen steps makes a good network guess."""
     precision: str = "float32"
-    """float16 (with a scaled loss; on CUDA only) and bfloat16 are mixed precision."""
+    """float16 (with a scaled loss; on CUDA only) and bfloat16 (not on CPUs that imitate it) are mixed precision."""
     seed: int = 1
 
     def learning_rate_at(self, step: int) -> float:

@@ -31,6 +31,7 @@ except ImportError as error:
 
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.heatmap import choose_precision
 from CTForgeryScanLib.windows import STRIDE, WINDOW, circle_mask
 from training import train_detector, train_windows
 from training.config import Config
@@ -40,9 +41,12 @@ from training.detectors.paper import Dct, PaperNetwork
 from training.detectors.scorers import SliceNetwork, WindowNetwork, window_logits
 from training.detectors.second_stage import fit_second_stage
 from training.distributed import Group
+from training.precision import mixed_precision
 from training.slices import Slice, SliceSite
 from training.windows_config import WindowsConfig, read_windows_config
 from training.windows_dataset import TrainingSamples
+
+CPU = torch.device("cpu")
 
 # Narrower networks crash torch 2.13's CPU convolutions in the backward pass.
 CONFIG = WindowsConfig(
@@ -85,6 +89,22 @@ class Networks(unittest.TestCase):
         np.testing.assert_allclose(heatmap[circle], 1 / (1 + np.exp(-logits[circle])), rtol=1e-5)
         self.assertTrue((heatmap[~circle] == 0).all())
 
+    def test_bfloat16_is_not_imitated(self) -> None:
+        layer, x = torch.nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 2, 2)
+        for native, asked, made in (
+            ("bfloat16", "bfloat16", torch.bfloat16),
+            ("bfloat16", "float32", torch.float32),
+            ("float32", "bfloat16", torch.float32),
+            ("float32", "float32", torch.float32),
+        ):
+            with (
+                self.subTest(native=native, asked=asked),
+                mock.patch("training.precision.choose_precision", return_value=native),
+                mixed_precision(CPU, asked),
+            ):
+                self.assertEqual(layer(x).dtype, made)
+
+    @unittest.skipIf(choose_precision("auto", CPU) == "float32", "this CPU does not compute in bfloat16")
     def test_half_precision_sweeps_differ_by_rounding_alone(self) -> None:
         torch.manual_seed(0)
         network, hu = PaperNetwork(8).eval(), phantoms.chest(1, 64)[0]

@@ -12,6 +12,7 @@ from torch import nn
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.heatmap import Sweeper
 from CTForgeryScanLib.windows import STRIDE, WINDOW, circle_mask
+from training.precision import mixed_precision
 
 BATCH = 256
 
@@ -52,7 +53,7 @@ def forged_logits(
     parts = []
     for start in range(0, len(images), batch):
         hu = torch.from_numpy(images[start : start + batch]).to(device).float()[:, None]
-        with torch.autocast(device.type, getattr(torch, precision), enabled=precision != "float32"):
+        with mixed_precision(device, precision):
             logits = network(hu).float()
         parts.append((logits[:, 1] - logits[:, 0]).cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)

@@ -24,6 +24,7 @@ from training.forgers.cyclegan.networks import Discriminator, Generator
 from training.forgers.cyclegan.noise import add_noise
 from training.forgers.lung_patches import Image, LungPatches, to_hu, to_unit
 from training.forgers.training_run import RunSettings, TrainingRun, arguments, untouched_slices
+from training.precision import mixed_precision
 from training.slices import Slice
 
 FORGER = "cyclegan"
@@ -97,14 +98,14 @@ class CycleGAN:
     def step(self, noisy: Tensor, clean: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
         """One update of the generators and one of the discriminators; the losses for the log."""
         noisy, clean = noisy.to(self.device), clean.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed_precision(self.device):
             denoised, roughened = self.denoise(noisy), self.roughen(clean)
             adversarial = _apart(self.is_clean(denoised), 1) + _apart(self.is_noisy(roughened), 1)
             cycle = _l1(self.roughen(denoised), noisy) + _l1(self.denoise(roughened), clean)
             identity = _l1(self.denoise(clean), clean) + _l1(self.roughen(noisy), noisy)
         _update(self.generators, adversarial + _CYCLE * cycle + _IDENTITY * identity)
         of_clean, of_noisy = self.clean_pool.swap(denoised, rng), self.noisy_pool.swap(roughened, rng)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed_precision(self.device):
             told_apart = (
                 _apart(self.is_clean(clean), 1)
                 + _apart(self.is_clean(of_clean), 0)

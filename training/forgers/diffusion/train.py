@@ -24,6 +24,7 @@ from training.forgers.diffusion.networks import Denoiser
 from training.forgers.diffusion.sampling import alpha_sigma, in_paint
 from training.forgers.lung_patches import Image, LungPatches, to_hu, to_unit
 from training.forgers.training_run import RunSettings, TrainingRun, arguments, untouched_slices
+from training.precision import mixed_precision
 from training.slices import Slice
 
 FORGER = "diffusion"
@@ -85,7 +86,7 @@ def _loss(network: Denoiser, patch: Tensor, before: Tensor, rng: np.random.Gener
     noise = torch.from_numpy(rng.standard_normal(patch.shape, dtype=np.float32))
     alpha, sigma = (part[:, None, None, None] for part in alpha_sigma(time))
     noised, wanted = alpha * patch + sigma * noise, alpha * noise - sigma * patch
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         velocity = network(noised.to(device), before.to(device), time.to(device))
     return (velocity.float() - wanted.to(device)).square().mean()
 
