@@ -16,6 +16,23 @@ DIALOG_SECONDS = 5
 """A modal dialog that nobody answers for so long fails the test and is closed."""
 
 
+def reopened(module: str) -> Any:
+    """The module's Python widget, made anew.
+
+    Slicer only hides the former panel: its selectors would follow the scene through all later tests.
+    """
+    import slicer
+    from PySide6.QtWidgets import QWidget
+    from shiboken6 import delete
+
+    children = QWidget.children(slicer.util.getModuleWidget(module).parent)
+    panels = [child for child in children if isinstance(child, QWidget)]
+    slicer.util.reloadScriptedModule(module)
+    for panel in panels:
+        delete(panel)
+    return slicer.util.getModuleWidget(module)
+
+
 @unittest.skipIf(missing_requirement(), missing_requirement() or "")
 class HostTestCase(unittest.TestCase):
     """A test in the stand-in for Slicer.
@@ -76,8 +93,7 @@ class HostTestCase(unittest.TestCase):
         if self.module is not None:
             name = self.module.stem
             slicer.util.selectModule(name)
-            slicer.util.reloadScriptedModule(name)
-            self.widget = slicer.util.getModuleWidget(name)
+            self.widget = reopened(name)
         process_events()
         self.addCleanup(self._fail_on_errors)
         self.addCleanup(process_events)
