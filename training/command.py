@@ -8,10 +8,13 @@ from collections.abc import Callable
 from CTForgeryScanLib.errors import CTForgeryScanError
 
 
-def run_command(main: Callable[[], None]) -> None:
-    """Run a command; what the user can mend ends it with a sentence and status 2, Ctrl-C with status 130."""
+def run_command(main: Callable[[], int | None]) -> None:
+    """Run a command and exit with its status, none being 0.
+
+    What the user can mend ends it with a sentence and status 2, Ctrl-C with status 130.
+    """
     try:
-        main()
+        sys.exit(main())
     except CTForgeryScanError as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)

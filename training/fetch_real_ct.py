@@ -19,6 +19,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from training.command import run_command
+
 # What its setup.py imports besides NumPy and setuptools; kept out of the environment.
 TOOLS = ("cython==3.3.1", "versioneer==0.29")
 # With its hash: pip runs the package's setup.py to learn its name, so it must be the one that is meant.
@@ -91,4 +93,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

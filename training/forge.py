@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from CTForgeryScanLib.errors import CTForgeryScanError, InputError
+from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import Volume, load_volume
+from training.command import run_command
 from training.forged_file import SiteRecord, mask_path, read_sites, site_record, write_forged
 from training.forgers.forger import ForgedVolume, Forger
 from training.forgers.registry import NAMES, make_forger
@@ -207,34 +208,27 @@ def _positive(text: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line: 0 when all was forged, 1 when something was left out, 2 when it could not begin."""
+    """Command line: 0 when all was forged, 1 when something was left out. Raises InputError when it cannot begin."""
     args = _arguments(argv)
     source, where = args.source
-    try:
-        if args.donor and args.forger != "splice":
-            raise InputError("only splice takes a donor; leave out --donor")
-        donor = load_volume(args.donor) if args.donor else None
-        forger = make_forger(args.forger, args.weights, donor)
-        scans = read_source(source, where)
-        settings = {
-            "source": source,
-            "where": where if source == "simulated" else str(Path(where).resolve()),
-            "scans": len(scans),
-            "forger": args.forger,
-            "weights": args.weights and str(args.weights.resolve()),
-            "donor": donor and donor.sha256,
-            "each": args.each,
-            "seed": args.seed,
-        }
-        check_settings(args.out, "forge.json", settings)
-        jobs = plan(scans, forger, args.sites, args.each, args.seed, args.out)
-        refused = run(jobs, forger, args.out)
-    except CTForgeryScanError as error:
-        _say(str(error))
-        return 2
-    except KeyboardInterrupt:
-        _say("Stopped; the same command goes on from here.")
-        return 130
+    if args.donor and args.forger != "splice":
+        raise InputError("only splice takes a donor; leave out --donor")
+    donor = load_volume(args.donor) if args.donor else None
+    forger = make_forger(args.forger, args.weights, donor)
+    scans = read_source(source, where)
+    settings = {
+        "source": source,
+        "where": where if source == "simulated" else str(Path(where).resolve()),
+        "scans": len(scans),
+        "forger": args.forger,
+        "weights": args.weights and str(args.weights.resolve()),
+        "donor": donor and donor.sha256,
+        "each": args.each,
+        "seed": args.seed,
+    }
+    check_settings(args.out, "forge.json", settings)
+    jobs = plan(scans, forger, args.sites, args.each, args.seed, args.out)
+    refused = run(jobs, forger, args.out)
     print(
         f"{len(jobs) - len(refused)} of {len(jobs)} volumes forged; the table is {args.out / 'manifest.csv'}"
     )
@@ -242,4 +236,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CTForgeryScanLib.volume import load_volume
+from training.command import run_command
 from training.forged_file import FORGED_KEY, SiteRecord, site_record, write_nrrd
 from training.forgers.published_pasting import PublishedPasting, procedural_content
 from training.simulated_ct import SimulatedCT, simulate
@@ -70,7 +71,7 @@ def make(output: Path, untouched: Path | None, seed: int, slices: int) -> dict[s
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """Command line; prints what was written as JSON."""
     parser = argparse.ArgumentParser(
         prog="python -m training.make_sample", description=(__doc__ or "").split("\n")[0]
@@ -87,8 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     print(json.dumps(make(chosen.output, chosen.untouched, chosen.seed, chosen.slices), indent=2))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -21,6 +21,7 @@ from CTForgeryScanLib.hu import ras_matrix
 from CTForgeryScanLib.volume import load_volume
 from support import needs_shared_data, real_data
 from training import forge, splits
+from training.command import run_command
 from training.forged_file import CHANGES_HU, mask_path, read_sites, site_record, write_forged
 from training.forgers.registry import make_forger
 from training.lung_sites import random_lung_place
@@ -277,9 +278,13 @@ class Forge(Luna16Tree):
         """The command's answer and what it said."""
         said = io.StringIO()
         command = ["--source", source, str(self.folder), "--forger", forger, "--sites", str(sites)]
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            answer = forge.main([*command, "--out", str(self.out), *more])
-        return answer, said.getvalue()
+        with (
+            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(said),
+            self.assertRaises(SystemExit) as ended,
+        ):
+            run_command(lambda: forge.main([*command, "--out", str(self.out), *more]))
+        return int(ended.exception.code or 0), said.getvalue()
 
     def rows(self) -> list[dict[str, str]]:
         with (self.out / "manifest.csv").open(newline="", encoding="utf-8") as file:
