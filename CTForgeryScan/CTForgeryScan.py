@@ -8,7 +8,9 @@ import contextlib
 import hashlib
 import shutil
 import sys
+import tempfile
 import time
+import weakref
 from pathlib import Path
 from typing import Annotated
 
@@ -124,6 +126,8 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
         self.job = None
         self._onChange = None
         self._resultFolders = {}
+        # Scripts do not call cleanup(), and the folders hold pictures of the CT.
+        weakref.finalize(self, self._removeFolders, self._resultFolders)
         self._timer = qt.QTimer()
         self._timer.setInterval(self.INTERVAL_MS)
         self._timer.connect("timeout()", self._advance)
@@ -198,9 +202,13 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
     def cleanup(self):
         """End the worker and remove what it wrote: the logic is not used again."""
         self.abort()
-        for folder in self._resultFolders.values():
+        self._removeFolders(self._resultFolders)
+
+    @staticmethod
+    def _removeFolders(folders):
+        for folder in folders.values():
             shutil.rmtree(folder.parent.parent, ignore_errors=True)
-        self._resultFolders.clear()
+        folders.clear()
 
     def result(self, volumeNode):
         """The result of a CT, from this session or from a scene that was loaded; None where there is none."""
@@ -216,15 +224,32 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
         :raises ValueError: the CT has no result
         :raises OSError: the folder cannot be written
         """
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import formats, scene
 
         if self.result(volumeNode) is None:
             raise ValueError(_("'{name}' has no result: scan it first.").format(name=volumeNode.GetName()))
-        written = self._resultFolders.get(volumeNode.GetID())
-        if written is not None:
-            shutil.copytree(written, folder, dirs_exist_ok=True)
-        else:
-            scene.export_result(volumeNode, Path(folder))
+        folder, written = Path(folder), self._writtenResult(volumeNode)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".exporting-", dir=folder) as part:
+            if written is not None:
+                shutil.copytree(written, part, dirs_exist_ok=True)
+            else:
+                scene.export_result(volumeNode, Path(part))
+            # An earlier result may have files that this one has not.
+            for name in formats.RESULT_FILES:
+                (folder / name).unlink(missing_ok=True)
+            for file in Path(part).iterdir():
+                file.replace(folder / file.name)
+
+    def _writtenResult(self, volumeNode):
+        """Where the scan wrote the result that the scene holds of a CT; None where another scan or scene made it."""
+        from CTForgeryScanLib import scene
+
+        folder = self._resultFolders.get(volumeNode.GetID())
+        file = folder and folder / "result.json"
+        if file is None or not file.is_file():
+            return None
+        return folder if file.read_text(encoding="utf-8") == scene.result_node(volumeNode).GetText() else None
 
     def summary(self, volumeNode):
         """The result of a CT as text. Raises ValueError where it has none."""
@@ -233,7 +258,7 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
         result = self.result(volumeNode)
         if result is None:
             raise ValueError(_("'{name}' has no result: scan it first.").format(name=volumeNode.GetName()))
-        return texts.summary(volumeNode.GetName(), result)
+        return texts.summary(volumeNode, result)
 
     def _advance(self):
         self.job.advance()
@@ -270,8 +295,9 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     SHORTCUTS = (
         ("previousSliceButton", "Alt+Up"),
         ("nextSliceButton", "Alt+Down"),
-        ("previousRegionButton", "Alt+Left"),
-        ("nextRegionButton", "Alt+Right"),
+        # Alt+Left and Alt+Right are Slicer's own: the previous and the next module.
+        ("previousRegionButton", "Alt+PgUp"),
+        ("nextRegionButton", "Alt+PgDown"),
         ("showHeatmapCheckBox", "Alt+T"),
     )
 
@@ -282,6 +308,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._guiTag = None
         self._shownVolume = None
+        self._unseenJob = None
         self._shortcuts = []
 
     def resourcePath(self, filename):
@@ -315,9 +342,12 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self._showResult(None)
         self.initializeParameterNode()
         self.setupSection.refresh()
+        if self.parent.isEntered:
+            self.enter()  # after a reload Slicer does not
 
     def enter(self):
         self.initializeParameterNode()
@@ -325,6 +355,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for shortcut in self._shortcuts:
             shortcut.enabled = True
         self._observeViews()
+        self._showFinished()
 
     def exit(self):
         for shortcut in self._shortcuts:
@@ -354,6 +385,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event):
         self.logic.abort()
         self.setParameterNode(None)
+        self._unseenJob = None
         self._showResult(None)
         self.updateState()
 
@@ -363,6 +395,14 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndImport(self, caller, event):
         self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAboutToBeRemoved(self, caller, event, node):
+        """A result goes with its CT: left over, its outlines and heatmap would lie over the next one."""
+        from CTForgeryScanLib import scene
+
+        if not slicer.mrmlScene.IsClosing() and node.IsA("vtkMRMLScalarVolumeNode"):
+            scene.remove_result(node)
 
     def _addShortcuts(self):
         owner = slicer.util.mainWindow() or self.parent
@@ -380,13 +420,20 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # --- Parameters ------------------------------------------------------------------------------------------------
 
     def initializeParameterNode(self):
-        """Take the scene's parameter node, and the first CT of the scene where none is selected."""
+        """Take the scene's parameter node, and the CT in view, else the scene's first, where none is selected."""
         from CTForgeryScanLib import scene
 
-        self.setParameterNode(self.logic.getParameterNode())
-        if self._parameterNode.inputVolume is None:
-            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            self._parameterNode.inputVolume = next((v for v in volumes if not scene.is_heatmap(v)), None)
+        self.setParameterNode(None)
+        node = self.logic.getParameterNode()
+        if node.inputVolume is None:
+            # Label maps and colour images are scalar volumes too.
+            cts = [
+                volume
+                for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+                if volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not scene.is_heatmap(volume)
+            ]
+            node.inputVolume = next(filter(scene.is_in_view, cts), next(iter(cts), None))
+        self.setParameterNode(node)
 
     def setParameterNode(self, parameterNode):
         if self._parameterNode is not None:
@@ -396,17 +443,19 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if parameterNode is not None:
             self._guiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
-            self.onParametersChanged()
+            self._showParameters()
 
     def onParametersChanged(self, caller=None, event=None):
-        if self._parameterNode is None:
-            return
+        if self._parameterNode is not None:
+            self._showParameters()
+            self._applyDisplay()
+
+    def _showParameters(self):
         volume = self._parameterNode.inputVolume
         if volume is not self._shownVolume:
             self._fitRange(volume)
             self._showResult(volume)
         self._showSelected()
-        self._applyDisplay()
         self.updateState()
 
     def _fillSelectors(self):
@@ -474,6 +523,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from CTForgeryScanLib import scene
 
         node = self._parameterNode
+        scene.check_scannable(node.inputVolume)
         if node.visibleSliceOnly:
             k = scene.slice_in_view(node.inputVolume)
             if k is None:
@@ -502,12 +552,15 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         node = self._parameterNode
         self._liveShown = False
         try:
+            slices = self._slices()
+            if not self._mayReplace(node.inputVolume, slices):
+                return
             self.logic.scan(
                 node.inputVolume,
                 model=node.model or None,
                 operatingPoint=node.operatingPoint or None,
                 device=node.device,
-                slices=self._slices(),
+                slices=slices,
                 waitForCompletion=False,
                 onChange=self.onJobChanged,
             )
@@ -516,16 +569,37 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self.updateState()
 
+    def _mayReplace(self, volume, slices):
+        """Whether the scan may begin: of fewer slices than the CT's result holds, only if the user says so."""
+        earlier = self.logic.result(volume)
+        held = len(earlier["slices"]) if earlier else 0
+        if slices is None or held <= slices[1] - slices[0]:
+            return True
+        return slicer.util.confirmOkCancelDisplay(
+            _("The result of {held} slices will be replaced by one of {count}.").format(
+                held=held, count=slices[1] - slices[0]
+            )
+        )
+
     def onJobChanged(self, job):
-        if job.liveHeatmap is not None and not self._liveShown:
+        if job.liveHeatmap is not None and not self._liveShown and self.parent.isEntered:
             self._liveShown = True
             self._applyDisplay()
         if not job.isRunning and self._parameterNode is not None:
             self._showResult(self._parameterNode.inputVolume)
-            self._applyDisplay()
-            if job.result is not None and job.result["regions"] and job.volumeNode is self._shownVolume:
-                self.resultSection.jumpToRegion(0)
+            self._unseenJob = job
+            if self.parent.isEntered:
+                self._showFinished()
         self.updateState()
+
+    def _showFinished(self):
+        """Let the views show what the last scan found, once; at the latest when the user comes back to the module."""
+        job, self._unseenJob = self._unseenJob, None
+        if job is None:
+            return
+        self._applyDisplay()
+        if job.result is not None and job.result["regions"] and job.volumeNode is self._shownVolume:
+            self.resultSection.jumpToRegion(0)
 
     def updateState(self):
         """Show the words and enable the widgets of the state that the scan is in."""
@@ -570,11 +644,24 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # --- The result ------------------------------------------------------------------------------------------------
 
     def _showResult(self, volume):
+        self.removeObservers(self.onVolumeModified)
         self._shownVolume = volume
+        if volume is not None:
+            for event in (
+                vtk.vtkCommand.ModifiedEvent,
+                slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+            ):
+                self.addObserver(volume, event, self.onVolumeModified)
         result = self.logic.result(volume) if volume is not None else None
         self.resultSection.show(volume if result else None, result)
         for control in (self.ui.displaySection, self.ui.exportSection):
             control.visible = result is not None
+
+    def onVolumeModified(self, caller, event):
+        """The CT was moved, by a transform or for good: its result goes with it."""
+        from CTForgeryScanLib import scene
+
+        scene.follow(caller)
 
     def jumpTo(self, volumeNode, ras):
         """Show the CT with its heatmap where it is not shown yet, and move the views to a place of its own RAS."""
@@ -582,14 +669,19 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         if not scene.is_shown(volumeNode):
             self._applyDisplay()
-        scene.follow_transform(volumeNode)
+        scene.follow(volumeNode)
         scene.jump_to(volumeNode, ras)
         self.resultSection.markSliceInView()
 
     def _applyDisplay(self):
-        """Let the views show the selected CT's result, or the heatmap that grows, as the Display section says."""
+        """Let the views show the selected CT's result, or the heatmap that grows, as the Display section says.
+
+        While another module is open, the views are the user's.
+        """
         from CTForgeryScanLib import scene
 
+        if not self.parent.isEntered:
+            return
         node, job = self._parameterNode, self.logic.job
         volume, heatmap = node.inputVolume, None
         if job is not None and job.isRunning:
@@ -597,6 +689,8 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if heatmap is None:
                 return
         elif self.logic.result(volume) is None:
+            if volume is not None:
+                scene.hide_parts_of_others(volume)
             return
         else:
             heatmap = scene.node_of(volume, scene.HEATMAP)

@@ -81,6 +81,8 @@ class ScanResult:
     """Region ids, uint8 [k, r, c], in the heatmap's geometry."""
     parameters: dict[str, Any]
     provenance: dict[str, Any]
+    slices_of_input: int
+    """How many slices the input has; ``volume`` holds those that were scanned."""
     findings: tuple[Finding, ...] = ()
     """What the tests that need no training say, with what a picture shows of it; empty where they were skipped."""
 
@@ -92,7 +94,7 @@ class ScanResult:
             "input": {
                 "path": volume.source,
                 "series_uid": volume.header.series_uid,
-                "shape": list(volume.shape),
+                "shape": [self.slices_of_input, *volume.shape[1:]],
                 "spacing_mm": list(volume.spacing_mm),
                 "sha256": volume.sha256,
                 "notes": list(volume.notes),
@@ -150,7 +152,7 @@ def scan(
     assessment = assess(whole, loaded.card["validated"])
     findings = examine_header(whole) if evidence else []
     if not assessment.assessable:
-        provenance = _provenance(loaded, sweeper.ran, whole, time.monotonic() - started)
+        provenance = _provenance(loaded, sweeper.ran, whole, (), time.monotonic() - started)
         return ScanResult(
             volume=whole,
             assessment=assessment,
@@ -162,6 +164,7 @@ def scan(
             labels=None,
             parameters=parameters,
             provenance=provenance,
+            slices_of_input=len(whole.hu),
             findings=tuple(findings),
         )
 
@@ -200,7 +203,10 @@ def scan(
         heatmap=heatmap,
         labels=with_evidence(found.labels, regions, first),
         parameters=parameters,
-        provenance=_provenance(loaded, sweeper.ran, whole, time.monotonic() - started),
+        provenance=_provenance(
+            loaded, sweeper.ran, whole, _left_out(whole, first, stop), time.monotonic() - started
+        ),
+        slices_of_input=len(whole.hu),
         findings=tuple(findings),
     )
 
@@ -267,7 +273,17 @@ def _slice_results(
     return tuple(results)
 
 
-def _provenance(model: Model, ran: Sweep, volume: Volume, seconds: float) -> dict[str, Any]:
+def _left_out(volume: Volume, first: int, stop: int) -> tuple[str, ...]:
+    """That slices were left out, in a sentence, where some were."""
+    count = len(volume.hu)
+    if (first, stop) == (0, count):
+        return ()
+    return (f"Only slices {first} to {stop - 1} of {count} were scanned; the model has not seen the others.",)
+
+
+def _provenance(
+    model: Model, ran: Sweep, volume: Volume, notes: tuple[str, ...], seconds: float
+) -> dict[str, Any]:
     return {
         "version": __version__,
         "torch": torch.__version__,
@@ -276,7 +292,7 @@ def _provenance(model: Model, ran: Sweep, volume: Volume, seconds: float) -> dic
         "input_sha256": volume.sha256,
         "device": ran.device,
         "precision": ran.precision,
-        "notes": list(ran.notes),
+        "notes": [*notes, *ran.notes],
         "seconds": round(seconds, 3),
         "cpus": os.cpu_count(),
     }

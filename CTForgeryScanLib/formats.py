@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+RESULT_FILES = ("result.json", "slices.csv", "heatmap.nrrd", "regions.seg.nrrd", "picture.png")
+"""What a scan leaves in its folder."""
+
 SEGMENT_COLOUR = (0.31, 0.78, 1.0)
 """Light blue, which stands out from every colour of the heatmap."""
 

@@ -1,10 +1,12 @@
 """A scan in Slicer's scene: handing a CT over, its result as nodes, showing them, and jumping to a place.
 
 The only file of the library that imports slicer. A CT points to its result (a text node that holds ``result.json``) by
-a node reference, and the result to its heatmap, regions, markers and tables: so all of it is saved and restored with
-the scene, several CTs keep their results apart, and a rescan finds the nodes that it has to update.
+a node reference, and the result to its CT, heatmap, regions, markers and tables: so all of it is saved and restored
+with the scene, several CTs keep their results apart, and a rescan finds the nodes that it has to update. A copy of a
+CT (cropped, masked, cloned) takes the reference with it, but the result does not point back to it.
 
-Positions in a result are RAS of the CT itself; the parent transform of the CT brings them into the world.
+Positions are kept as voxels of the CT: its present matrix and parent transform bring them into the world, whatever
+became of either since the scan.
 """
 
 from __future__ import annotations
@@ -23,9 +25,12 @@ from numpy.typing import NDArray
 from CTForgeryScanLib.formats import SEGMENT_COLOUR, segment_fields, write_slices
 from CTForgeryScanLib.windows import grid_shape, heatmap_ijk_to_ras
 
-RESULT, HEATMAP, SEGMENTATION = "CTForgeryScanResult", "CTForgeryScanHeatmap", "CTForgeryScanSegmentation"
-MARKERS, REGION_TABLE, SLICE_TABLE = "CTForgeryScanMarkers", "CTForgeryScanRegions", "CTForgeryScanSlices"
+RESULT, CT = "CTForgeryScanResult", "CTForgeryScanCT"
+HEATMAP, SEGMENTATION, MARKERS = "CTForgeryScanHeatmap", "CTForgeryScanSegmentation", "CTForgeryScanMarkers"
+REGION_TABLE, SLICE_TABLE = "CTForgeryScanRegions", "CTForgeryScanSlices"
 """Roles of the node references: RESULT leads from the CT to its result, the others from there to the other nodes."""
+
+_MADE = (HEATMAP, SEGMENTATION, MARKERS, REGION_TABLE, SLICE_TABLE)
 
 HEATMAP_COLORS = "vtkMRMLColorTableNodeFileInferno.txt"
 
@@ -118,6 +123,15 @@ def from_world(volume: Any, ras: Sequence[float] | NDArray[np.float64]) -> tuple
     return _transformed(None, volume.GetParentTransformNode(), ras)
 
 
+def centre_ras(volume: Any, place: dict[str, Any]) -> NDArray[np.float64]:
+    """The centre of a region or a piece of evidence in the CT's own RAS as it is now.
+
+    ``center_ras`` is where it was at the scan.
+    """
+    centre: NDArray[np.float64] = ijk_to_ras(volume) @ [*place["center_ijk"], 1.0]
+    return centre[:3]
+
+
 def _transformed(
     source: Any, target: Any, ras: Sequence[float] | NDArray[np.float64]
 ) -> tuple[float, float, float]:
@@ -131,8 +145,9 @@ def _transformed(
 
 
 def result_node(volume: Any) -> Any:
-    """The text node that holds the result of a CT; None where it has none."""
-    return volume.GetNodeReference(RESULT) if volume is not None else None
+    """The text node that holds the result of a CT; None where it has none of its own."""
+    node = volume.GetNodeReference(RESULT) if volume is not None else None
+    return node if node is not None and node.GetNodeReferenceID(CT) == volume.GetID() else None
 
 
 def read_result(volume: Any) -> dict[str, Any] | None:
@@ -143,6 +158,15 @@ def read_result(volume: Any) -> dict[str, Any] | None:
     except ValueError:
         return None
     return result if isinstance(result, dict) else None
+
+
+def fits(volume: Any, result: dict[str, Any]) -> bool:
+    """Whether the CT still has the voxels that were scanned, as far as their number and size tell."""
+    size = volume.GetImageData().GetDimensions() if volume.GetImageData() else (0, 0, 0)
+    scanned = result["input"]
+    return list(size[::-1]) == scanned["shape"] and bool(
+        np.allclose(volume.GetSpacing(), scanned["spacing_mm"], rtol=1e-3)
+    )
 
 
 def is_heatmap(volume: Any) -> bool:
@@ -172,9 +196,10 @@ def store_result(
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", _name(volume, "forgery scan"))
         volume.SetNodeReferenceID(RESULT, node.GetID())
+        node.SetNodeReferenceID(CT, volume.GetID())
     node.SetText(text)
     if heatmap is None or labels is None:
-        for role in (HEATMAP, SEGMENTATION, MARKERS, REGION_TABLE, SLICE_TABLE):
+        for role in _MADE:
             remove_node(node.GetNodeReference(role))
     else:
         first = int(result["parameters"]["slices"][0])
@@ -182,9 +207,17 @@ def store_result(
         _fill_segmentation(volume, labels, result["regions"])
         _fill_markers(volume, result["regions"])
         _fill_tables(volume, result)
-    follow_transform(volume)
+    follow(volume)
     _arrange(volume)
     return result
+
+
+def remove_result(volume: Any) -> None:
+    """Remove a CT's result and all that was made of it."""
+    result = result_node(volume)
+    for role in _MADE:
+        remove_node(node_of(volume, role))
+    remove_node(result)
 
 
 def remove_node(node: Any) -> None:
@@ -193,12 +226,27 @@ def remove_node(node: Any) -> None:
         slicer.mrmlScene.RemoveNode(node)
 
 
-def follow_transform(volume: Any) -> None:
-    """Put a result under the parent transform that its CT has now."""
+def follow(volume: Any) -> None:
+    """Put a result where its CT is now: under its parent transform, and moved as its voxels were.
+
+    "Harden transform" and "Center volume" move a CT's own voxels.
+    """
+    result, heatmap = read_result(volume), node_of(volume, HEATMAP)
+    if result is None or heatmap is None:
+        return
     for role in (HEATMAP, SEGMENTATION, MARKERS):
         node = node_of(volume, role)
-        if node is not None:
+        if node is not None and node.GetTransformNodeID() != volume.GetTransformNodeID():
             node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    matrix, before = _heatmap_matrix(volume, int(result["parameters"]["slices"][0])), ijk_to_ras(heatmap)
+    if not fits(volume, result) or np.allclose(matrix, before, atol=1e-4):
+        return
+    heatmap.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    moved = slicer.util.vtkMatrixFromArray(matrix @ np.linalg.inv(before))
+    for role in (SEGMENTATION, MARKERS):
+        node = node_of(volume, role)
+        if node is not None:
+            node.ApplyTransformMatrix(moved)
 
 
 def _name(volume: Any, what: str) -> str:
@@ -218,11 +266,9 @@ def _ensure(volume: Any, role: str, class_name: str, what: str) -> Any:
 
 def _fill_volume(node: Any, ct: Any, heatmap: NDArray[np.float32], first: int) -> None:
     """Give a volume node the heatmap's voxels and place: slice 0 of the heatmap is slice ``first`` of the CT."""
-    matrix = heatmap_ijk_to_ras(ijk_to_ras(ct))
-    matrix[:3, 3] += first * matrix[:3, 2]
     node.SetAttribute(HEATMAP, "true")
     slicer.util.updateVolumeFromArray(node, heatmap)
-    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(_heatmap_matrix(ct, first)))
     node.SetAndObserveTransformNodeID(ct.GetTransformNodeID())
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
@@ -232,10 +278,19 @@ def _fill_volume(node: Any, ct: Any, heatmap: NDArray[np.float32], first: int) -
     display.SetWindowLevelMinMax(0, 1)
 
 
+def _heatmap_matrix(ct: Any, first: int) -> NDArray[np.float64]:
+    """IJK-to-RAS of a heatmap that begins with slice ``first`` of the CT."""
+    matrix = heatmap_ijk_to_ras(ijk_to_ras(ct))
+    matrix[:3, 3] += first * matrix[:3, 2]
+    return matrix
+
+
 def _fill_segmentation(volume: Any, labels: NDArray[np.uint8], regions: Sequence[dict[str, Any]]) -> None:
     node = _ensure(volume, SEGMENTATION, "vtkMRMLSegmentationNode", "forged regions")
     heatmap = node_of(volume, HEATMAP)
     node.GetSegmentation().RemoveAllSegments()
+    # Before it is filled: a labelmap is brought in from the heatmap, through the transform between the two.
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(heatmap)
     for region in regions:
         segment = node.GetSegmentation().AddEmptySegment("", f"Region {region['id']}", SEGMENT_COLOUR)
@@ -249,7 +304,7 @@ def _fill_markers(volume: Any, regions: Sequence[dict[str, Any]]) -> None:
     node.RemoveAllControlPoints()
     for region in regions:
         label = f"{region['id']} ({region['score']:.2f})"
-        node.AddControlPoint(vtk.vtkVector3d(*region["center_ras"]), label)
+        node.AddControlPoint(vtk.vtkVector3d(*centre_ras(volume, region)), label)
     node.SetLocked(True)
     node.GetDisplayNode().SetSelectedColor(*SEGMENT_COLOUR)
 
@@ -260,6 +315,7 @@ def _fill_tables(volume: Any, result: dict[str, Any]) -> None:
         _ensure(volume, REGION_TABLE, "vtkMRMLTableNode", "forged regions table"),
         {
             "Region": [r["id"] for r in regions],
+            "Found by": [r["source"] for r in regions],
             "Score": [r["score"] for r in regions],
             **{f"{axis} (mm)": [r["center_ras"][n] for r in regions] for n, axis in enumerate("RAS")},
             **{f"Size {axis} (mm)": [r["extent_mm"][n] for r in regions] for n, axis in enumerate("ijk")},
@@ -278,10 +334,17 @@ def _fill_tables(volume: Any, result: dict[str, Any]) -> None:
     )
 
 
-def _fill_table(node: Any, columns: dict[str, list[float]]) -> None:
+def _fill_table(node: Any, columns: dict[str, list[Any]]) -> None:
     node.RemoveAllColumns()
     for name, values in columns.items():
-        array = vtk.vtkIntArray() if all(isinstance(v, int) for v in values) else vtk.vtkDoubleArray()
+        kinds = {type(v) for v in values}
+        array = (
+            vtk.vtkStringArray()
+            if kinds == {str}
+            else vtk.vtkIntArray()
+            if kinds <= {int}
+            else vtk.vtkDoubleArray()
+        )
         array.SetName(name)
         for value in values:
             array.InsertNextValue(value)
@@ -297,11 +360,7 @@ def _arrange(volume: Any) -> None:
     folder = tree.GetItemParent(tree.GetItemByDataNode(result))
     if folder in (tree.GetSceneItemID(), parent):
         folder = tree.CreateFolderItem(parent, _name(volume, "forgery scan"))
-    nodes = [
-        result,
-        *(node_of(volume, r) for r in (HEATMAP, SEGMENTATION, MARKERS, REGION_TABLE, SLICE_TABLE)),
-    ]
-    for node in nodes:
+    for node in (result, *(node_of(volume, role) for role in _MADE)):
         if node is not None:
             tree.SetItemParent(tree.GetItemByDataNode(node), folder)
 
@@ -368,9 +427,19 @@ def show(volume: Any, heatmap: Any, *, opacity: float, threshold: float) -> None
         display.ApplyThresholdOn()
 
 
-def is_shown(volume: Any) -> bool:
+def is_in_view(volume: Any) -> bool:
     """Whether a slice view has the CT as its background."""
     return any(view.GetBackgroundVolumeID() == volume.GetID() for view in _composite_nodes())
+
+
+def is_shown(volume: Any) -> bool:
+    """Whether a slice view has the CT as its background, under its heatmap where it has one."""
+    heatmap = node_of(volume, HEATMAP)
+    return any(
+        view.GetBackgroundVolumeID() == volume.GetID()
+        and (heatmap is None or view.GetForegroundVolumeID() == heatmap.GetID())
+        for view in _composite_nodes()
+    )
 
 
 def show_parts(volume: Any, *, legend: bool, outlines: bool, markers: bool) -> None:
@@ -401,10 +470,18 @@ def show_parts(volume: Any, *, legend: bool, outlines: bool, markers: bool) -> N
 
 
 def hide_parts_of_others(volume: Any) -> None:
-    """Hide outlines, markers and legends of the other CTs' results, so that the views show one result."""
+    """Let the views show one result: hide the parts of the other CTs' ones, and their heatmaps over this CT."""
     for other in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        if other is not volume and result_node(other) is not None:
-            show_parts(other, legend=False, outlines=False, markers=False)
+        if other is volume or result_node(other) is None:
+            continue
+        show_parts(other, legend=False, outlines=False, markers=False)
+        heatmap = node_of(other, HEATMAP)
+        for view in _composite_nodes() if heatmap is not None else ():
+            if (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) == (
+                volume.GetID(),
+                heatmap.GetID(),
+            ):
+                view.SetForegroundVolumeID(None)
 
 
 def _composite_nodes() -> list[Any]:

@@ -12,7 +12,14 @@ from CTForgeryScanPanel.profileplot import ProfilePlot
 # White on these reads in the light and in the dark theme alike.
 VERDICT_COLOURS = {"suspicious": "#9c4a00", "no_tampering_found": "#1e6b3a", "not_assessable": "#4a5563"}
 
-REGION_COLUMNS = (_("Region"), _("Score"), _("Centre (mm)"), _("Size (mm)"), _("Slices"))
+REGION_COLUMNS = (
+    _("Region"),
+    _("Found by"),
+    _("Score"),
+    _("Centre R, A, S (mm)"),
+    _("Size (mm)"),
+    _("Slices"),
+)
 SLICE_COLUMNS = (_("Slice"), _("Position S (mm)"), _("Probability"), _("Peak"))
 
 
@@ -35,6 +42,7 @@ class ResultSection:
             table.horizontalHeader().setStretchLastSection(True)
             table.verticalHeader().hide()
             table.verticalHeader().setDefaultSectionSize(24)
+        ui.regionsTable.horizontalHeaderItem(REGION_COLUMNS.index(_("Score"))).setToolTip(texts.SCORE_TIP)
         ui.disclaimerLabel.text = texts.DISCLAIMER
         # The arrow keys change the cell; a click on the cell that is current already does not.
         ui.regionsTable.connect("currentCellChanged(int,int,int,int)", self._onRegion)
@@ -62,7 +70,7 @@ class ResultSection:
                 f"QLabel {{ background-color: {VERDICT_COLOURS[result['verdict']]}; color: white;"
                 " font-weight: bold; font-size: 14pt; padding: 8px; border-radius: 4px; }"
             )
-            lines = [html.escape(sentence) for sentence in texts.notes(result)]
+            lines = [html.escape(sentence) for sentence in texts.notes(volumeNode, result)]
             ui.notesLabel.text = "<br>".join(f"• {line}" for line in lines)
             ui.notesLabel.visible = bool(lines)
         self._fillEvidence()
@@ -113,13 +121,16 @@ class ResultSection:
         self.jumpToRegion((start + step) % len(self._regions))
 
     def jumpToRegion(self, index):
-        self._onJump(self._volume, self._regions[index]["center_ras"])
+        self._jumpInto(self._regions[index])
         self._select(self._ui.regionsTable, index)
 
     def _onRegion(self, row, *_rest):
         index = self._index(self._ui.regionsTable, row)
         if index is not None:
-            self._onJump(self._volume, self._regions[index]["center_ras"])
+            self._jumpInto(self._regions[index])
+
+    def _jumpInto(self, region):
+        self._onJump(self._volume, scene.centre_ras(self._volume, region))
 
     def _onFlagged(self, row, *_rest):
         index = self._index(self._ui.slicesTable, row)
@@ -127,9 +138,9 @@ class ResultSection:
             self.jumpToSlice(self._flagged[index]["k"])
 
     def _onEvidence(self, item):
-        ras = self._evidence[item.data(qt.Qt.UserRole)]["center_ras"]
-        if ras is not None:
-            self._onJump(self._volume, ras)
+        evidence = self._evidence[item.data(qt.Qt.UserRole)]
+        if evidence["center_ijk"] is not None:
+            self._jumpInto(evidence)
 
     def _ras(self, i, j, k):
         return (scene.ijk_to_ras(self._volume) @ (i, j, k, 1))[:3]
@@ -143,14 +154,21 @@ class ResultSection:
             item = qt.QListWidgetItem(evidence["text"])
             item.setData(qt.Qt.UserRole, index)
             item.setToolTip(
-                _("Jump to the place") if evidence["center_ras"] else _("It concerns the whole CT")
+                _("Jump to the place") if evidence["center_ijk"] else _("It concerns the whole CT")
             )
             ui.evidenceList.addItem(item)
         ui.evidenceTitleLabel.visible = ui.evidenceList.visible = bool(self._evidence)
 
     def _fillRegions(self):
         rows = [
-            (r["id"], round(r["score"], 3), texts.centreText(r), texts.sizeText(r), texts.slicesText(r))
+            (
+                r["id"],
+                texts.sourceText(r),
+                round(r["score"], 3),
+                texts.centreText(self._volume, r),
+                texts.sizeText(r),
+                texts.slicesText(r),
+            )
             for r in self._regions
         ]
         self._fill(self._ui.regionsTable, rows)

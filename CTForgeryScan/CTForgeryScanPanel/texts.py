@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from slicer.i18n import tr as _
 
+from CTForgeryScanLib import scene
 from CTForgeryScanPanel.scanjob import ScanState
 
 DISCLAIMER = _(
@@ -23,8 +24,22 @@ REASONS = {
     "no_noise": _("no noise"),
     "smoothed": _("smoothed"),
     "resampled": _("resampled"),
+    "blurred_border": _("blurred border"),
 }
 """Why a CT cannot be assessed, in two words; the result has the sentence."""
+
+SOURCES = {
+    "cascade": _("heatmap"),
+    "copied_noise": _("copied noise"),
+    "copy_move": _("copied lung"),
+    "added_noise": _("added noise"),
+}
+"""What found a region, in two words."""
+
+SCORE_TIP = _(
+    "How rare such a place is: the share of untouched scans in which no place is as suspicious. At 0.99 one untouched"
+    " scan in 100 shows as much. It is not the probability that the place is forged."
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,13 @@ def progressText(job):
 def verdictText(result):
     """The verdict in a few words: "Suspicious: 2 regions", "Not assessable: lossy compression"."""
     if result["verdict"] == "no_tampering_found":
-        return _("No tampering found")
+        first, stop = result["parameters"]["slices"]
+        count = result["input"]["shape"][0]
+        if stop - first == count:
+            return _("No tampering found")
+        return _("No tampering found in slices {first}–{last} of {count}").format(
+            first=first, last=stop - 1, count=count
+        )
     if result["verdict"] == "not_assessable":
         why = [REASONS.get(r["code"], r["code"]) for r in result["reasons"] if r["severity"] == "refuse"]
         return _("Not assessable: {why}").format(why=", ".join(why))
@@ -77,17 +98,24 @@ def verdictText(result):
     return _("Suspicious: 1 region") if count == 1 else _("Suspicious: {count} regions").format(count=count)
 
 
-def notes(result):
+def notes(volume, result):
     """Sentences that speak against trusting the scan, or that say how it went."""
+    changed = () if scene.fits(volume, result) else (_("The CT was changed since this scan: scan it again."),)
     return [
+        *changed,
         *(reason["text"] for reason in result["reasons"]),
         *result["input"]["notes"],
         *result["provenance"]["notes"],
     ]
 
 
-def centreText(region):
-    return ", ".join(f"{x:.1f}" for x in region["center_ras"])
+def centreText(volume, region):
+    """Where the centre of a region lies in the world, as the crosshair says it: R, A, S in mm."""
+    return ", ".join(f"{x:.1f}" for x in scene.to_world(volume, scene.centre_ras(volume, region)))
+
+
+def sourceText(region):
+    return SOURCES.get(region["source"], region["source"])
 
 
 def sizeText(region):
@@ -98,28 +126,32 @@ def slicesText(region):
     return "{}–{}".format(*region["slices"])
 
 
-def regionText(region):
+def regionText(volume, region):
     """A region in one line."""
-    text = _("Region {id}: score {score:.2f}, slices {slices}, centre (RAS, mm) {centre}, size {size} mm")
+    text = _(
+        "Region {id} ({source}): score {score:.2f}, slices {slices}, centre (R, A, S in mm) {centre}, size {size} mm"
+    )
     return text.format(
         id=region["id"],
+        source=sourceText(region),
         score=region["score"],
         slices=slicesText(region),
-        centre=centreText(region),
+        centre=centreText(volume, region),
         size=sizeText(region),
     )
 
 
-def summary(name, result):
+def summary(volume, result):
     """The result as text, to be pasted into a report or a mail."""
     made = result["provenance"]
-    lines = [f"{name}: {verdictText(result)}", *notes(result), *(e["text"] for e in found(result))]
+    lines = [f"{volume.GetName()}: {verdictText(result)}", *notes(volume, result)]
+    lines += [evidence["text"] for evidence in found(result)]
     flagged = sum(s["flagged"] for s in result["slices"])
     if result["slices"]:
         lines.append(
             _("{flagged} of {all} slices flagged").format(flagged=flagged, all=len(result["slices"]))
         )
-    lines += map(regionText, result["regions"])
+    lines += [regionText(volume, region) for region in result["regions"]]
     lines += [
         _("CTForgeryScan {version}, model {model} ({hash}), {device}").format(
             version=made["version"],

@@ -15,6 +15,7 @@ import CTForgeryScanLib
 import phantoms
 from CTForgeryScanLib.cascade import ScanResult
 from CTForgeryScanLib.models import Model, load_model
+from SlicerHost.testcase import HostTestCase
 from small_models import write_model
 from support import ROOT
 
@@ -59,17 +60,22 @@ def add_ct(
     return slicer.util.addVolumeFromArray(marked_ct() if hu is None else hu, ijkToRAS=ijk_to_ras, name=name)
 
 
+def scanned(volume: Any) -> ScanResult:
+    """What the small model says of a volume node's voxels, wherever they lie."""
+    import slicer
+
+    hu = slicer.util.arrayFromVolume(volume)
+    return _scan(hu.tobytes(), hu.shape)
+
+
 def scan_into_scene(volume: Any, **changes: Any) -> dict[str, Any]:
     """Scan a volume node with the small model, in this process, and store the result as the panel does.
 
     ``changes`` are fields of the result that a test wants otherwise.
     """
-    import slicer
-
     from CTForgeryScanLib import scene
 
-    hu = slicer.util.arrayFromVolume(volume)
-    found = _scan(hu.tobytes(), hu.shape)
+    found = scanned(volume)
     result = found.to_dict() | changes
     for region in result["regions"]:
         region["center_ras"] = (scene.ijk_to_ras(volume) @ [*region["center_ijk"], 1])[:3].tolist()
@@ -95,3 +101,46 @@ def oblique(matrix: NDArray[np.float64], *degrees: float) -> NDArray[np.float64]
         turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
         turned = turn @ turned
     return turned
+
+
+class ResultCase(HostTestCase):
+    """A test of what the panel shows of results that were stored in the scene."""
+
+    module = MODULE
+
+    def setUp(self) -> None:
+        super().setUp()
+        import slicer
+
+        # A message box of an earlier test took the keyboard, and without a window manager nobody gives it back.
+        slicer.util.mainWindow().activateWindow()
+
+    def show(self, volume: Any, **changes: Any) -> dict[str, Any]:
+        """Scan a volume into the scene and select it in the panel."""
+        from SlicerHost import hands
+
+        result = scan_into_scene(volume, **changes)
+        node = self.widget.logic.getParameterNode()
+        node.inputVolume = None
+        node.inputVolume = volume
+        hands.process_events()
+        return result
+
+    def red(self) -> Any:
+        import slicer
+
+        return slicer.app.layoutManager().sliceWidget("Red")
+
+    def world(self, volume: Any, ijk: tuple[float, float, float]) -> np.ndarray:
+        """Where a voxel lies in the world, told by the transform's matrix alone."""
+        from CTForgeryScanLib import scene
+
+        local = scene.ijk_to_ras(volume) @ [*ijk, 1.0]
+        if volume.GetParentTransformNode() is None:
+            return local[:3]
+        import slicer
+        import vtk
+
+        matrix = vtk.vtkMatrix4x4()
+        volume.GetParentTransformNode().GetMatrixTransformToWorld(matrix)
+        return (slicer.util.arrayFromVTKMatrix(matrix) @ local)[:3]

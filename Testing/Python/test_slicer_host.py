@@ -374,6 +374,9 @@ class ModuleTest(HostTestCase):
 
         self.assertEqual(slicer.util.selectedModule(), "HostExample")
         self.assertEqual(slicer.modules.hostexample.title, "Host example")
+        self.assertEqual(self.widget.events, [], "like Slicer, a reload does not enter")
+        slicer.util.selectModule("Data")
+        slicer.util.selectModule("HostExample")
         self.assertEqual(self.widget.events, ["enter"])
         self.assertIs(slicer.util.getModuleWidget("HostExample"), self.widget)
         slicer.util.reloadScriptedModule("HostExample")

@@ -96,10 +96,8 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
         self.layout().addStretch(1)
 
     def reload(self) -> None:
-        """Makes the Python widget anew, from the module's code as it is now."""
+        """Makes the Python widget anew, from the module's code as it is now; like Slicer's, it does not enter it."""
         self._make(self._module_name)
-        if self._entered:
-            self._python.enter()
 
     def self(self) -> Any:
         return self._python

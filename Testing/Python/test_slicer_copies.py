@@ -1,0 +1,304 @@
+"""A result and its CT: what becomes of the one when the other is copied, removed, moved, or not in view."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import unittest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import phantoms
+from slicer_scenes import ResultCase, add_ct, marked_ct, model_folder, oblique, scanned
+
+
+class Case(ResultCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.logic = self.widget.logic
+        self.addCleanup(self.logic.cleanup)
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def scan(self, volume: Any, **options: Any) -> dict[str, Any]:
+        """By the real worker, as a script does."""
+        result: dict[str, Any] = self.logic.scan(volume, model=str(model_folder()), device="cpu", **options)
+        return result
+
+    def put_under(self, volume: Any, matrix: np.ndarray) -> None:
+        import slicer
+
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+
+    def composite(self) -> Any:
+        return self.red().sliceLogic().GetSliceCompositeNode()
+
+
+class Copies(Case):
+    def test_a_copy_has_no_result_and_its_scan_leaves_the_originals_alone(self) -> None:
+        import slicer
+
+        from CTForgeryScanLib import scene
+
+        volume = add_ct()
+        self.show(volume)
+        copy = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, volume, "CT cropped")
+        slicer.util.arrayFromVolume(copy)[:] = phantoms.chest(slices=12, size=192)
+        self.logic.getParameterNode().inputVolume = copy
+        self.assertTrue(self.widget.ui.resultSection.isHidden())
+        self.show(copy)
+        self.assertEqual(self.widget.ui.verdictLabel.text, "No tampering found")
+        result = scene.read_result(volume)
+        assert result is not None
+        self.assertEqual(result["verdict"], "suspicious")
+        self.assertIsNot(scene.node_of(volume, scene.HEATMAP), scene.node_of(copy, scene.HEATMAP))
+
+    def test_an_export_is_of_the_result_that_is_shown(self) -> None:
+        import slicer
+
+        clean = add_ct(phantoms.chest(slices=6, size=192), name="patient B")
+        self.show(clean)
+        slicer.util.saveScene(str(self.folder / "b.mrb"))
+        slicer.mrmlScene.Clear()
+        forged = add_ct(name="patient A")
+        self.assertEqual(self.scan(forged)["verdict"], "suspicious")
+        slicer.mrmlScene.Clear()
+        slicer.util.loadScene(str(self.folder / "b.mrb"))
+        self.widget.exportTo(self.folder)
+        written = json.loads((self.folder / "patient B" / "result.json").read_text(encoding="utf-8"))
+        self.assertEqual(written["verdict"], "no_tampering_found")
+
+    def test_an_export_leaves_no_file_of_an_earlier_one(self) -> None:
+        volume = add_ct(marked_ct(6))
+        self.scan(volume)
+        out = self.folder / "out"
+        self.logic.exportResult(volume, out)
+        (out / "mine.txt").write_text("mine")
+        self.assertTrue((out / "heatmap.nrrd").is_file() and (out / "picture.png").is_file())
+        self.show(volume, verdict="not_assessable", slices=[], regions=[])
+        from CTForgeryScanLib import scene
+
+        for role in (scene.HEATMAP, scene.SEGMENTATION):
+            scene.remove_node(scene.node_of(volume, role))
+        self.logic.exportResult(volume, out)
+        self.assertEqual(sorted(path.name for path in out.iterdir()), ["mine.txt", "result.json"])
+        written = json.loads((out / "result.json").read_text(encoding="utf-8"))
+        self.assertEqual(written["verdict"], "not_assessable")
+
+    def test_a_script_leaves_no_picture_behind(self) -> None:
+        volume = add_ct(marked_ct(6))
+        logic = type(self.logic)()
+        logic.scan(volume, model=str(model_folder()), device="cpu")
+        (folder,) = logic._resultFolders.values()
+        self.assertTrue((folder / "picture.png").is_file())
+        logic.cleanup()
+        self.assertFalse(folder.exists())
+
+
+class Removed(Case):
+    def test_a_result_goes_with_its_ct(self) -> None:
+        import slicer
+
+        from CTForgeryScanLib import scene
+        from SlicerHost import hands
+
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        volume = add_ct()
+        self.show(volume)
+        heatmap = scene.node_of(volume, scene.HEATMAP)
+        self.assertEqual(self.composite().GetForegroundVolumeID(), heatmap.GetID())
+        slicer.mrmlScene.RemoveNode(volume)
+        hands.process_events()
+        self.assertTrue(self.widget.ui.resultSection.isHidden())
+        self.assertIsNone(heatmap.GetScene())
+        self.assertIsNone(slicer.mrmlScene.GetNodeByID(self.composite().GetForegroundVolumeID() or ""))
+        left = [slicer.mrmlScene.GetNthNode(n) for n in range(slicer.mrmlScene.GetNumberOfNodes())]
+        names = [node.GetName() for node in left[before:] if "CT" in (node.GetName() or "")]
+        self.assertEqual(names, [])
+
+    def test_the_heatmap_of_another_ct_does_not_lie_over_this_one(self) -> None:
+        import slicer
+
+        self.show(add_ct(name="A"))
+        other = add_ct(phantoms.chest(slices=12, size=192), name="B")
+        slicer.util.setSliceViewerLayers(background=other)
+        self.assertTrue(self.composite().GetForegroundVolumeID())
+        self.logic.getParameterNode().inputVolume = other
+        self.assertIsNone(self.composite().GetForegroundVolumeID())
+
+
+class Moved(Case):
+    def offset(self, volume: Any) -> np.ndarray:
+        """From where the heatmap's first voxel should lie in the world to where it does."""
+        from CTForgeryScanLib import scene
+
+        heatmap = scene.node_of(volume, scene.HEATMAP)
+        should = scene.to_world(volume, (scene.ijk_to_ras(volume) @ [15.5, 15.5, 0, 1])[:3])
+        return np.subtract(scene.to_world(heatmap, scene.ijk_to_ras(heatmap)[:3, 3]), should)
+
+    def assert_labels_are_the_scans(self, volume: Any) -> None:
+        import slicer
+
+        from CTForgeryScanLib import scene
+
+        segmentation, heatmap = (scene.node_of(volume, role) for role in (scene.SEGMENTATION, scene.HEATMAP))
+        segment = segmentation.GetSegmentation().GetNthSegmentID(0)
+        voxels = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment, heatmap)
+        labels = scanned(volume).labels
+        assert labels is not None
+        np.testing.assert_array_equal(voxels > 0, labels == 1)
+
+    def test_outlines_of_a_ct_under_a_transform_are_in_its_place(self) -> None:
+        volume = add_ct()
+        matrix = oblique(np.eye(4), 15, 0, 30)
+        matrix[:3, 3] = 10, 20, 50
+        self.put_under(volume, matrix)
+        for _ in range(2):  # the second time the nodes are there already
+            self.show(volume)
+            self.assert_labels_are_the_scans(volume)
+
+    def test_what_is_hardened_or_centred_takes_its_result_along(self) -> None:
+        from CTForgeryScanLib import scene
+        from SlicerHost import hands
+
+        volume = add_ct()
+        matrix = oblique(np.eye(4), 0, 0, 20)
+        matrix[:3, 3] = 0, 10, 50
+        self.put_under(volume, matrix)
+        region = self.show(volume)["regions"][0]
+        markers = scene.node_of(volume, scene.MARKERS)
+        for change in (volume.HardenTransform, lambda: volume.SetOrigin(1, 2, 3)):
+            change()
+            np.testing.assert_allclose(self.offset(volume), 0, atol=1e-4)
+            self.assert_labels_are_the_scans(volume)
+            marker = [0.0, 0.0, 0.0]
+            markers.GetNthControlPointPositionWorld(0, marker)
+            np.testing.assert_allclose(marker, self.world(volume, region["center_ijk"]), atol=1e-3)
+            hands.click_cell(self.widget.ui.slicesTable, 0)
+            hands.click_cell(self.widget.ui.regionsTable, 0)
+            self.assertEqual(scene.slice_in_view(volume), round(region["center_ijk"][2]))
+
+    def test_the_table_says_where_the_crosshair_will_be(self) -> None:
+        import slicer
+
+        from SlicerHost import hands
+
+        volume, matrix = add_ct(), np.eye(4)
+        matrix[:3, 3] = 100, 0, 50
+        self.put_under(volume, matrix)
+        self.show(volume)
+        hands.click_cell(self.widget.ui.regionsTable, 0)
+        crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode").GetCrosshairRAS()
+        said = [float(n) for n in self.widget.ui.regionsTable.item(0, 3).text().split(",")]
+        np.testing.assert_allclose(said, crosshair, atol=1.3)  # the crosshair is in the middle of a slice
+
+    def test_a_ct_of_other_voxels_is_said(self) -> None:
+        import slicer
+
+        volume = add_ct()
+        self.show(volume)
+        self.assertNotIn("was changed", self.widget.ui.notesLabel.text)
+        slicer.util.updateVolumeFromArray(volume, marked_ct()[:, :-8])
+        self.logic.getParameterNode().inputVolume = None
+        self.logic.getParameterNode().inputVolume = volume
+        self.assertIn("was changed", self.widget.ui.notesLabel.text)
+
+
+class Elsewhere(Case):
+    def test_views_are_the_users_while_another_module_is_open(self) -> None:
+        import slicer
+
+        from CTForgeryScanLib import scene
+        from SlicerHost import hands
+
+        other = add_ct(phantoms.chest(slices=12, size=192), name="other")
+        volume, node = add_ct(), self.logic.getParameterNode()
+        node.inputVolume, node.model, node.device = volume, str(model_folder()), "cpu"
+        hands.click(self.widget.ui.scanButton)
+        self.widget.parent.exit()
+        slicer.util.setSliceViewerLayers(background=other, foreground=None)
+        hands.wait_until(lambda: not self.logic.job.isRunning, 120)
+        self.assertEqual(self.widget.ui.verdictLabel.text, "Suspicious: 1 region")
+        self.assertEqual(self.composite().GetBackgroundVolumeID(), other.GetID())
+        self.widget.parent.enter()
+        self.assertTrue(scene.is_shown(volume), "who comes back sees what was found")
+        slicer.util.setSliceViewerLayers(background=other, foreground=None)
+        self.widget.parent.exit()
+        self.widget.parent.enter()
+        self.assertEqual(self.composite().GetBackgroundVolumeID(), other.GetID(), "but only once")
+
+    def test_a_scene_that_is_loaded_keeps_its_views(self) -> None:
+        import slicer
+
+        from CTForgeryScanLib import scene
+        from SlicerHost import hands
+
+        self.show(add_ct(name="scanned"))
+        other = add_ct(phantoms.chest(slices=12, size=192), name="PET")
+        self.widget.parent.exit()
+        slicer.util.setSliceViewerLayers(background=other, foreground=None)
+        slicer.util.saveScene(str(self.folder / "s.mrb"))
+        slicer.mrmlScene.Clear()
+        slicer.util.loadScene(str(self.folder / "s.mrb"))
+        self.widget.parent.enter()
+        hands.process_events()
+        self.assertEqual(self.composite().GetBackgroundVolumeID(), slicer.util.getNode("PET").GetID())
+        self.assertEqual(self.widget.ui.verdictLabel.text, "Suspicious: 1 region")
+        hands.click_cell(self.widget.ui.regionsTable, 0)
+        self.assertTrue(scene.is_shown(slicer.util.getNode("scanned")))
+
+
+class Parts(Case):
+    def test_a_scan_of_some_slices_says_so_and_asks_before_it_replaces_more(self) -> None:
+        import slicer
+
+        volume = add_ct(phantoms.chest(slices=12, size=192))
+        result = self.scan(volume, slices=(3, 4))
+        self.assertEqual(result["input"]["shape"], [12, 192, 192])
+        self.logic.getParameterNode().inputVolume = None
+        self.logic.getParameterNode().inputVolume = volume
+        ui = self.widget.ui
+        self.assertEqual(ui.verdictLabel.text, "No tampering found in slices 3–3 of 12")
+        self.assertIn("the model has not seen the others", ui.notesLabel.text)
+        self.assertIn("the model has not seen the others", self.logic.summary(volume))
+        self.show(volume)
+        asked: list[str] = []
+        confirm = slicer.util.confirmOkCancelDisplay
+        slicer.util.confirmOkCancelDisplay = asked.append  # the user says no: None
+        self.addCleanup(setattr, slicer.util, "confirmOkCancelDisplay", confirm)
+        self.logic.getParameterNode().lastSlice = 4
+        self.widget.startScan()
+        self.assertEqual(asked, ["The result of 12 slices will be replaced by one of 5."])
+        self.assertFalse(self.logic.job.isRunning)
+
+    def test_neither_a_label_map_nor_an_empty_volume_is_taken_for_a_ct(self) -> None:
+        import slicer
+
+        from SlicerHost import hands
+
+        labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+        slicer.util.updateVolumeFromArray(labels, np.zeros((12, 192, 192), np.uint8))
+        self.widget.initializeParameterNode()
+        self.assertIsNone(self.logic.getParameterNode().inputVolume)
+        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+        self.logic.getParameterNode().inputVolume = empty
+        hands.click(self.widget.ui.scanButton)
+        self.assertIn("select a volume that holds an image", self.widget.ui.statusLabel.text)
+
+    def test_every_refusal_has_words(self) -> None:
+        from CTForgeryScanPanel import texts
+
+        library = Path(phantoms.__file__).parents[2] / "CTForgeryScanLib" / "assessable.py"
+        code = library.read_text(encoding="utf-8")
+        for line in code.splitlines():
+            if 'Reason("' in line and '"refuse"' in line:
+                self.assertIn(line.split('Reason("')[1].split('"')[0], texts.REASONS)
+
+
+if __name__ == "__main__":
+    unittest.main()
