@@ -34,7 +34,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,7 @@ PADDING_EDGE_REFUSE = 0.1
 GAPS_WARN, GAPS_REFUSE = 0.05, 0.3
 NO_NOISE_HU = 1.0
 MIN_LUNG_MM2 = 400.0
+_PIXEL_MM = (0.1, 5.0)  # micro-CT has smaller pixels, nothing that shows a chest larger ones
 # A treatment-planning or image-registration system wrote the file: its voxels may not be the scanner's.
 _PLANNING_SYSTEMS = re.compile(
     r"\b(adac|pinnacle\d?|raysearch|raystation|mim ?(vista|software)|xio|oncentra|nucletron|brainlab|varian|elekta)\b",
@@ -59,12 +60,15 @@ _PLANNING_SYSTEMS = re.compile(
 )
 
 
+Severity: TypeAlias = Literal["warn", "refuse"]
+
+
 @dataclass(frozen=True)
 class Reason:
     """One thing that speaks against scanning: ``warn`` (scanned, with doubt) or ``refuse`` (not scanned)."""
 
     code: str
-    severity: Literal["warn", "refuse"]
+    severity: Severity
     text: str
 
 
@@ -74,6 +78,10 @@ class Assessment:
 
     assessable: bool
     reasons: tuple[Reason, ...]
+
+    def with_reason(self, reason: Reason) -> Assessment:
+        """The assessment with one reason more."""
+        return Assessment(self.assessable and reason.severity != "refuse", (*self.reasons, reason))
 
 
 def assess(volume: Volume, validated: Mapping[str, Any]) -> Assessment:
@@ -128,6 +136,12 @@ def _header_reasons(volume: Volume) -> list[Reason]:
 def _geometry_reasons(volume: Volume, validated: Mapping[str, Any]) -> list[Reason]:
     reasons: list[Reason] = []
     column, row, _ = volume.spacing_mm
+    if not (_PIXEL_MM[0] <= min(column, row) and max(column, row) <= _PIXEL_MM[1]):
+        text = (
+            f"Pixels of {column:g} x {row:g} mm are not a CT's, so the file's spacing is wrong or in another unit; "
+            "export it with its spacing in mm."
+        )
+        return [Reason("not_ct", "refuse", text)]
     low, high = validated.get("spacing_mm", (0.0, float("inf")))
     # Half a percent of tolerance: headers round.
     if min(column, row) < 0.995 * low or max(column, row) > 1.005 * high:
@@ -171,9 +185,14 @@ def _value_reasons(volume: Volume, planes: list[FloatArray]) -> list[Reason]:
             "Hounsfield units of a lung CT; export it with rescale slope and intercept applied."
         )
         return [Reason("no_air", "refuse", text)]
-    if max(_lung_mm2(plane, volume.spacing_mm) for plane in planes) < MIN_LUNG_MM2:
+    if not any(has_lung(plane, volume.spacing_mm) for plane in planes):
         return [Reason("no_lung", "refuse", "No lung was found; the detector knows lung CT only.")]
     return []
+
+
+def has_lung(plane: FloatArray, spacing_mm: tuple[float, float, float]) -> bool:
+    """Whether a slice [j, i] in HU holds a piece of lung that can be judged."""
+    return _lung_mm2(plane, spacing_mm) >= MIN_LUNG_MM2
 
 
 def _lung_mm2(plane: FloatArray, spacing_mm: tuple[float, float, float]) -> float:

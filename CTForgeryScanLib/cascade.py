@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from CTForgeryScanLib import __version__
-from CTForgeryScanLib.assessable import Assessment, Reason, assess
+from CTForgeryScanLib.assessable import Assessment, Reason, Severity, assess, has_lung
 from CTForgeryScanLib.cards import DEFAULT_MODEL, choose_operating_point
 from CTForgeryScanLib.errors import InputError, ScanCancelled
 from CTForgeryScanLib.evidence import examine_header, examine_voxels
@@ -96,7 +96,7 @@ class ScanResult:
                 "series_uid": volume.header.series_uid,
                 "shape": [self.slices_of_input, *volume.shape[1:]],
                 "spacing_mm": list(volume.spacing_mm),
-                "sha256": volume.sha256,
+                "sha256": self.provenance["input_sha256"],
                 "notes": list(volume.notes),
             },
             "assessable": self.assessment.assessable,
@@ -129,9 +129,9 @@ def scan(
 
     ``source`` is what ``load_volume`` takes. ``operating_point`` names one of the model's operating points, otherwise
     its default is taken. ``slices`` = (a, b) scans slices a … b−1 only, numbered as in the whole volume. ``evidence``
-    makes the tests that need no training, always on the whole volume: a place that they find becomes a region of its
-    own and makes the verdict suspicious, but no number of the cascade changes. The same input gives the same numbers
-    through every door.
+    makes the tests that need no training, always on the whole volume (copy-move at the most conspicuous places of the
+    slices that were swept): a place that they find becomes a region of its own and makes the verdict suspicious, but
+    no slice's probability changes. The same input gives the same numbers through every door.
 
     Raises InputError, ModelError, DeviceError, or ScanCancelled once ``should_cancel()`` is true.
     """
@@ -151,8 +151,8 @@ def scan(
     }
     assessment = assess(whole, loaded.card["validated"])
     findings = examine_header(whole) if evidence else []
-    if not assessment.assessable:
-        provenance = _provenance(loaded, sweeper.ran, whole, (), time.monotonic() - started)
+
+    def not_assessable() -> ScanResult:
         return ScanResult(
             volume=whole,
             assessment=assessment,
@@ -163,10 +163,15 @@ def scan(
             heatmap=None,
             labels=None,
             parameters=parameters,
-            provenance=provenance,
+            provenance=_provenance(
+                loaded, sweeper.ran, whole, _left_out(whole, first, stop), time.monotonic() - started
+            ),
             slices_of_input=len(whole.hu),
             findings=tuple(findings),
         )
+
+    if not assessment.assessable:
+        return not_assessable()
 
     def on_slice(k: int, of_slice: NDArray[np.float32], seconds_left: float) -> None:
         if on_progress is not None:
@@ -183,7 +188,9 @@ def scan(
     for region in found.regions:
         flagged[region.slices[0] : region.slices[1] + 1] = True
     if found.too_wide:
-        assessment = replace(assessment, reasons=(*assessment.reasons, _PROCESSED_WHOLE))
+        assessment = assessment.with_reason(_PROCESSED_WHOLE)
+    if (unjudged := _unjudged(part, heatmap)) is not None:
+        assessment = assessment.with_reason(unjudged)
     # Too few slices for regions: each is judged alone.
     alone = len(flagged) < loaded.rule.fewest_slices
     if evidence:
@@ -192,12 +199,18 @@ def scan(
         findings += examine_voxels(whole, places, torch.device(sweeper.ran.device), step)
     regions = (*(_in_whole(region, first) for region in found.regions),)
     regions += regions_of_findings(whole, findings, len(regions))
+    if not found.enough_lung:
+        # What the evidence found stands nevertheless.
+        severity: Severity = "warn" if regions else "refuse"
+        assessment = assessment.with_reason(replace(_TOO_LITTLE_LUNG, severity=severity))
+        if not regions:
+            return not_assessable()
     suspicious = bool(regions) or (alone and bool(flagged.any()))
     return ScanResult(
         volume=part,
         assessment=assessment,
         verdict="suspicious" if suspicious else "no_tampering_found",
-        probability=float(probability.max()) if alone else found.score,
+        probability=max([float(probability.max()) if alone else found.score, *(r.score for r in regions)]),
         regions=regions,
         slices=_slice_results(heatmap, probability, flagged, first),
         heatmap=heatmap,
@@ -233,6 +246,30 @@ _PROCESSED_WHOLE = Reason(
     text=(
         "Large parts of whole slices look unlike an untouched reconstruction: rather a processed image or a scanner "
         "that the model does not know than a small forged region."
+    ),
+)
+
+
+def _unjudged(volume: Volume, heatmap: Heatmap) -> Reason | None:
+    """A warning where more slices with lung were passed over than judged, as in a small field of view."""
+    lung = np.array([has_lung(plane.astype(np.float32), volume.spacing_mm) for plane in volume.hu])
+    judged = heatmap.p.any(axis=(1, 2))
+    passed_over = int((lung & ~judged).sum())
+    if passed_over <= judged.sum():
+        return None
+    text = (
+        f"Of the slices that hold lung the detector judged {int(judged.sum())} and passed over {passed_over}, for it "
+        "knows lung within a chest only; scan the whole field of view."
+    )
+    return Reason("mostly_unjudged", "warn", text)
+
+
+_TOO_LITTLE_LUNG = Reason(
+    code="too_little_lung",
+    severity="refuse",
+    text=(
+        "The slices hold too little lung for the detector: nothing was judged, or what was judged has no lung beside "
+        "it to be compared with; scan the whole chest in its whole field of view."
     ),
 )
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from CTForgeryScanLib.heatmap import Heatmap
-from CTForgeryScanLib.places import LIMIT, place_logits
+from CTForgeryScanLib.places import LIMIT, NEIGHBOURS, place_logits
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 
@@ -81,13 +81,14 @@ class Region:
 @dataclass(frozen=True)
 class FoundRegions:
     """Regions, most suspicious first; the label volume uint8 [k, r, c] (region id, 0 outside) in the heatmap's
-    geometry; the score of the scan's most suspicious place, region or not; and how many places were passed over
-    because they are too wide for a small-region forgery."""
+    geometry; the score of the scan's most suspicious place, region or not; how many places were passed over because
+    they are too wide for a small-region forgery; and whether the scan holds enough lung to say anything."""
 
     regions: tuple[Region, ...]
     labels: NDArray[np.uint8]
     score: float
     too_wide: int
+    enough_lung: bool
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,15 @@ def find_regions(volume: Volume, heatmap: Heatmap, rule: RegionRule, score_thres
     """3-D regions whose score reaches the threshold.
 
     A volume of fewer than ``rule.fewest_slices`` slices has too few neighbours to ask: it gets no regions and score 0.
+    So does one whose hottest place has too little lung beside it to be compared with, as in a small field of view.
     """
     labels = np.zeros(heatmap.p.shape, np.uint8)
     if len(heatmap.p) < rule.fewest_slices:
-        return FoundRegions((), labels, 0.0, 0)
+        return FoundRegions((), labels, 0.0, 0, bool(heatmap.p.any()))
     regions: list[Region] = []
-    highest, too_wide = 0.0, 0
+    highest, too_wide, enough_lung = 0.0, 0, False
     for place in _places(volume, heatmap, rule):
+        enough_lung = True
         score = rule.score(place.rise)
         wide = max(_extent_mm(volume, place.box)[:2]) > rule.widest_mm
         highest = highest if wide else max(highest, score)
@@ -120,7 +123,7 @@ def find_regions(volume: Volume, heatmap: Heatmap, rule: RegionRule, score_thres
             continue
         regions.append(_describe(len(regions) + 1, score, volume, heatmap, place))
         labels[place.box][place.mask] = len(regions)
-    return FoundRegions(tuple(regions), labels, highest, too_wide)
+    return FoundRegions(tuple(regions), labels, highest, too_wide, enough_lung)
 
 
 def hottest_rise(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> float:
@@ -130,9 +133,13 @@ def hottest_rise(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> float:
 
 
 def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Place]:
-    """The places of a scan, hottest first; none holds the peak of an earlier one or lies within ``own_mm`` of it."""
+    """The places of a scan, hottest first; none holds the peak of an earlier one or lies within ``own_mm`` of it.
+
+    They end with one that has too little lung beside it.
+    """
     logits = place_logits(heatmap.p)
-    judged = heatmap.p.any(axis=(1, 2))  # slices without lung would make any that has some look hot
+    asked = heatmap.p > 0
+    judged = asked.any(axis=(1, 2))  # slices without lung would make any that has some look hot
     if not judged.any():
         return
     averaged = _stretched(logits, rule.stretch(volume.spacing_mm[2]))
@@ -142,6 +149,11 @@ def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Pla
         peak = np.unravel_index(np.argmax(left), left.shape)
         _, r, c = (int(n) for n in peak)
         around = (slice(max(0, r - own), r + own + 1), slice(max(0, c - own), c + own + 1))
+        beside = asked.sum(axis=(1, 2)) - asked[:, *around].sum(axis=(1, 2))
+        compared = beside[judged] >= NEIGHBOURS**2
+        # The median of fewer would be that of nothing, above which any place rises.
+        if compared.sum() < max(rule.fewest_slices, len(compared) // 2 + 1):
+            return
         elsewhere = averaged.copy()
         elsewhere[:, *around] = -LIMIT
         usual = float(np.median(elsewhere[judged].max(axis=(1, 2))))

@@ -46,7 +46,7 @@ def examine_header(volume: Volume) -> list[Finding]:
 def examine_voxels(volume: Volume, places: list[Kji], device: torch.device, step: Step) -> list[Finding]:
     """The tests of the voxels, on the whole volume; ``places`` [k, j, i] are the cascade's candidates.
 
-    Raises what ``step`` raises.
+    Raises what ``step`` raises. Where the memory is too small, nothing is said: the sweep's result stands.
     """
     noise = lung_noise(volume, part_of(step, 0, 0.35)) if len(volume.hu) >= _FEWEST_SLICES else None
     reason = _not_judged(volume, noise)
@@ -54,10 +54,13 @@ def examine_voxels(volume: Volume, places: list[Kji], device: torch.device, step
         return [Finding(not_applicable(test, reason or "")) for test in TESTS]
     try:
         return _compare(volume, noise, places, device, part_of(step, 0.35, 1))
-    except RuntimeError as error:
-        if device.type == "cpu" or not is_out_of_memory(error):
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
             raise
-        return _compare(volume, noise, places, torch.device("cpu"), part_of(step, 0.35, 1))
+    if device.type != "cpu":
+        return examine_voxels(volume, places, torch.device("cpu"), step)
+    too_small = "Noise was not examined: the computer's memory is too small for the whole scan."
+    return [Finding(not_applicable(test, too_small)) for test in TESTS]
 
 
 def _compare(

@@ -24,6 +24,7 @@ from CTForgeryScanLib.evidence.finding import (
     Place,
     Step,
     Tile,
+    not_applicable,
     nothing_found,
 )
 from CTForgeryScanLib.evidence.noise import Floats, LungNoise, Mask, about
@@ -76,6 +77,8 @@ def added_noise(volume: Volume, noise: LungNoise, threshold: Threshold, step: St
     places = _peaks(excess, threshold.threshold, block_side(volume.spacing_mm))
     if places:
         return [_finding(volume, threshold, excess, place) for place in places]
+    if excess.values.max(initial=NOT_JUDGED) <= NOT_JUDGED:
+        return [Finding(not_applicable(TEST, "Added noise was not examined: no place has enough even lung."))]
     text = "Nowhere in the lung is the noise stronger than around it as where noise was added."
     return [Finding(nothing_found(TEST, text, float(excess.values.max()), threshold.threshold))]
 

@@ -50,7 +50,7 @@ class Column:
 
 def cube_sides(spacing_mm: tuple[float, float, float]) -> Kji:
     """Voxels (k, j, i) of the cube of 32 mm that is repainted."""
-    i, j, k = (round(_CUBE_MM / spacing) for spacing in spacing_mm)
+    i, j, k = (max(1, round(_CUBE_MM / spacing)) for spacing in spacing_mm)
     return k, j, i
 
 

@@ -86,6 +86,12 @@ class PhantomTest(unittest.TestCase):
         oblong = replace(volume_of(self.hu), ijk_to_ras=phantoms.geometry((0.7, 0.8, 2.5)))
         self.assertEqual(codes(assess(oblong, VALIDATED)), {"not_square": "warn"})
 
+    def test_pixels_that_are_no_cts_are_refused(self) -> None:
+        for mm in (0.05, 70.0, 700.0):
+            self.assert_refused(
+                replace(volume_of(self.hu), ijk_to_ras=phantoms.geometry((mm, mm, 2.5))), "not_ct"
+            )
+
     def test_slices_that_are_not_axial(self) -> None:
         coronal = phantoms.geometry()
         coronal[[1, 2]] = coronal[[2, 1]]

@@ -8,6 +8,7 @@ import io
 import json
 import tempfile
 import unittest
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ class Sample(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.result = CTForgeryScanLib.scan(SAMPLE, device="cpu")
+
+    def test_what_was_not_judged_is_not_called_clean(self) -> None:
+        whole = load_volume(SAMPLE)
+        # So small a field of view about the site that the detector takes nothing in it for a chest.
+        crop = replace(whole, hu=whole.hu[:, 148:276, 46:174])
+        result = CTForgeryScanLib.scan(crop, device="cpu", evidence=False)
+        self.assertEqual((result.verdict, result.probability), ("not_assessable", None))
+        self.assertIn("too_little_lung", [reason.code for reason in result.assessment.reasons])
+        self.assertIsNone(result.heatmap)
 
     def test_finds_the_forged_site_and_nothing_else(self) -> None:
         (site,) = json.loads(sitk.ReadImage(str(SAMPLE)).GetMetaData("CTForgeryScan_forged"))

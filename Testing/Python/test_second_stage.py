@@ -103,6 +103,14 @@ class Regions(unittest.TestCase):
         self.assertEqual(set(np.unique(found.labels)), {0, 1, 2})
         self.assertEqual(found.labels[40, 44, 44], 1)
 
+    def test_a_place_with_no_lung_beside_it_is_compared_with_nothing(self) -> None:
+        alone = hot(range(60), p=0.2)
+        alone[alone == np.float32(0.05)] = 0  # not judged
+        found = find(alone, (0.7, 0.7, 2.5))
+        self.assertEqual((found.regions, found.score, found.enough_lung), ((), 0.0, False))
+        self.assertFalse(find(np.zeros_like(alone), (0.7, 0.7, 2.5)).enough_lung)
+        self.assertTrue(find(hot(range(18, 34)), (0.7, 0.7, 2.5)).enough_lung)
+
     def test_slices_without_lung_do_not_say_what_is_usual(self) -> None:
         whole = hot(range(5, 12), count=20, p=0.3)
         beside_abdomen = np.concatenate([np.zeros((60, 57, 57), np.float32), whole])
