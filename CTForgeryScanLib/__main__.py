@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -49,6 +50,10 @@ examples
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding lacks is no reason to end.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     args = _parser().parse_args(argv)
     # On a busy computer, threads that spin while they wait keep those from running that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -170,13 +175,17 @@ def _slices(text: str) -> tuple[int | None, int | None]:
 
 def _scan(args: argparse.Namespace) -> int:
     # Imported here, so that --help and argument errors do not wait for torch.
+    from CTForgeryScanLib.cards import choose_operating_point
     from CTForgeryScanLib.cascade import scan
     from CTForgeryScanLib.models import load_model
-    from CTForgeryScanLib.report import write_results
+    from CTForgeryScanLib.report import check_writable, write_results
 
     model = load_model(args.model)
-    failed = 0
-    for source, folder in zip(args.inputs, _result_folders(args.inputs, args.output), strict=True):
+    # What is wrong for all inputs is said before the first is scanned.
+    choose_operating_point(model.card, args.operating_point)
+    check_writable(args.output)
+    failed, written = 0, list[Path]()
+    for source in args.inputs:
         try:
             result = scan(
                 source if args.header is None else _with_header(source, args.header),
@@ -190,7 +199,8 @@ def _scan(args: argparse.Namespace) -> int:
                 on_progress=partial(_show_progress, args, source),
                 on_evidence=partial(_show_evidence_progress, args, source),
             )
-            write_results(result, folder)
+            folder = write_results(result, args.output / _result_name(source), written)
+            written.append(folder)
         except ScanCancelled:
             raise
         except CTForgeryScanError as error:
@@ -211,17 +221,16 @@ def _with_header(source: str, header: Path) -> Any:
     return replace(load_volume(source), header=read_header(header))
 
 
-def _result_folders(inputs: Sequence[str], output: Path) -> list[Path]:
-    """One folder an input, named after it; inputs of the same name are numbered."""
-    folders: list[Path] = []
-    for source in inputs:
-        path = Path(source).resolve()
-        name = path.name if path.is_dir() else path.name.removesuffix(".gz").rsplit(".", 1)[0]
-        folder, number = output / (name or "scan"), 2
-        while folder in folders:
-            folder, number = output / f"{name}-{number}", number + 1
-        folders.append(folder)
-    return folders
+def _result_name(source: str) -> str:
+    """What an input's folder of results is called: as the input, without the ending of a known kind of file."""
+    from CTForgeryScanLib.volume import VOLUME_SUFFIXES
+
+    path = Path(source).resolve()
+    endings = (
+        () if path.is_dir() else (*sorted(VOLUME_SUFFIXES, key=len, reverse=True), ".dcm", ".ima", ".dicom")
+    )
+    ending = next((e for e in endings if path.name.lower().endswith(e)), "")
+    return path.name[: len(path.name) - len(ending)] or "scan"
 
 
 def _models(args: argparse.Namespace) -> int:

@@ -39,7 +39,9 @@ def list_models() -> list[dict[str, Any]]:
 
 def find_model(name: str | Path) -> Path:
     """The folder of a shipped model by name, or of any model by its folder; ModelError when there is none."""
-    folder = Path(name) if Path(name).is_dir() else models_folder() / name
+    # A bare name is a shipped model's, whatever lies in the folder that one works in.
+    shipped = models_folder() / name
+    folder = shipped if (shipped / CARD).is_file() else Path(name)
     if not (folder / CARD).is_file():
         known = ", ".join(card["name"] for card in list_models()) or "none"
         raise ModelError(

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.hu import check_plane, quiet, ras_matrix, ras_matrix_of_image, to_hu
+from CTForgeryScanLib.hu import check_name, check_plane, quiet, ras_matrix, ras_matrix_of_image, to_hu
 
 _SAME_POSITION_MM = 0.01
 _BATCH = 8
@@ -152,6 +152,8 @@ class _Slice:
     row_axis: NDArray[np.float64]
     column_axis: NDArray[np.float64]
     spacing_mm: tuple[float, float]
+    """1 mm where the file does not say (``sized``)."""
+    sized: bool
     placed: bool
     """Whether the file says where it lies; ``position`` is 0 where it does not."""
     position: NDArray[np.float64]
@@ -185,9 +187,16 @@ def read_folder(folder: Path, series: str | None) -> Stack:
     files = _choose(_find_series(folder), folder, series)
     stack = _read_series(files, str(folder))
     parents = {file.path.parent for file in files}
-    if len(parents) == 1:
-        return stack
-    return replace(stack, notes=(f"The slices were found in {len(parents)} subfolders.", *stack.notes))
+    notes: list[str] = []
+    if len(parents) > 1:
+        notes.append(f"The slices were found in {len(parents)} subfolders.")
+    if empty := sorted(
+        p for parent in parents for p in parent.iterdir() if p.is_file() and not p.stat().st_size
+    ):
+        notes.append(
+            f"Files without content lie beside the slices (such as {empty[0].name}): slices may be missing."
+        )
+    return replace(stack, notes=(*notes, *stack.notes))
 
 
 def read_file(path: Path) -> Stack:
@@ -207,22 +216,34 @@ def read_header(path: Path) -> Header:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether the file starts as DICOM does: the magic word, or (no preamble) an element of group 0008."""
+    """Whether the file starts as DICOM does: the magic word, or (no preamble) an element of group 0008.
+
+    Raises InputError where it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(_MAGIC_AT + 4)
-    except OSError:
-        return False
+    except OSError as error:
+        _unreadable(error)
     return head[_MAGIC_AT:] == b"DICM" or (head[:2] == b"\x08\x00" and head[3:4] == b"\x00" and len(head) > 8)
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise InputError(
+        f"{error.filename}: it cannot be read ({error.strerror}); check its permissions."
+    ) from error
 
 
 # --- Which series --------------------------------------------------------------------------------------------------
 
 
 def _find_series(folder: Path) -> list[list[_Slice]]:
-    """The DICOM images in a folder and its subfolders by series, in the order of series number and UID."""
+    """The DICOM images in a folder and its subfolders by series, in the order of series number and UID.
+
+    Raises InputError where there is none, and for a file or folder that cannot be read: its slice would be missing.
+    """
     series: dict[str, list[_Slice]] = {}
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_unreadable):
         folders.sort()
         for path in (Path(parent, name) for name in sorted(names)):
             file = _read_header(path) if looks_like_dicom(path) else None
@@ -284,6 +305,7 @@ def _choose(groups: list[list[_Slice]], folder: Path, series: str | None) -> lis
 
 def _read_header(path: Path) -> _Slice | None:
     """The header of one DICOM image; None where the file holds none. Raises InputError where it is damaged."""
+    check_name(path)
     meta = _file_meta(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
@@ -312,6 +334,7 @@ def _read_header(path: Path) -> _Slice | None:
         row_axis=axes[:, 0],
         column_axis=axes[:, 1],
         spacing_mm=(reader.GetSpacing()[0], reader.GetSpacing()[1]),
+        sized=_text(reader, "0028|0030") is not None,
         placed=placed,
         position=position,
         step_mm=abs(header.slice_thickness_mm or _number(_text(reader, "0018|0088")) or 1.0),
@@ -423,6 +446,12 @@ def _read_series(files: list[_Slice], name: str) -> Stack:
     if first.frames > 1:
         with quiet():
             image = _read_image(first.path)
+        # ITK falls back to these where the frames are not stored in order and evenly apart.
+        if image.GetSpacing() == (1.0, 1.0, 1.0):
+            raise InputError(
+                f"{first.path}: where the frames of this enhanced CT lie cannot be told; "
+                "export the series as one file a slice."
+            )
         hu, notes = to_hu(name, (first.frames, first.rows, first.columns), sitk.GetArrayViewFromImage(image))
         return Stack(hu, ras_matrix_of_image(image), replace(first.header, files=(first.facts,)), notes)
     facts = tuple(file.facts for file in sorted(files, key=_acquisition_order))
@@ -498,13 +527,17 @@ def _geometry(files: list[_Slice]) -> tuple[NDArray[np.float64], tuple[str, ...]
     first = files[0]
     normal = np.cross(first.row_axis, first.column_axis)
     in_plane = [first.row_axis * first.spacing_mm[0], first.column_axis * first.spacing_mm[1]]
+    notes: list[str] = []
+    if not first.sized:
+        notes.append(
+            "The files do not say how large a pixel is; with 1 mm, as assumed, sizes are likely wrong."
+        )
     if len(files) == 1:
-        return ras_matrix(np.stack([*in_plane, normal * first.step_mm], axis=1), first.position), ()
+        return ras_matrix(np.stack([*in_plane, normal * first.step_mm], axis=1), first.position), tuple(notes)
     positions = np.stack([file.position for file in files])
     steps = np.diff(positions, axis=0)
     heights = steps @ normal
     usual = float(np.median(heights))
-    notes: list[str] = []
     gaps = np.flatnonzero(heights > 1.5 * usual)
     if len(gaps):
         missing = int(np.sum(np.rint(heights[gaps] / usual) - 1))

@@ -35,7 +35,7 @@ PACKAGES = (
     Package("numpy", "numpy", "1.26"),
     Package("scipy", "scipy", "1.11"),
     Package("SimpleITK", "SimpleITK", "2.3"),
-    Package("pillow", "PIL", "10"),
+    Package("pillow", "PIL", "10.1"),
 )
 
 

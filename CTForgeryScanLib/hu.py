@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,17 @@ def ras_matrix_of_image(image: sitk.Image) -> NDArray[np.float64]:
     """4x4 ijk_to_ras of a SimpleITK image of three dimensions."""
     axes = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
     return ras_matrix(axes, np.asarray(image.GetOrigin()))
+
+
+def check_name(path: Path) -> None:
+    """Raises InputError for a path that is no text, at which ITK would end the process, or that cannot be reached."""
+    try:
+        str(path).encode("utf-8")
+        path.exists()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{str(path)!r}: the name is not valid text (UTF-8); rename it.") from error
+    except OSError as error:
+        raise InputError(f"{path}: it cannot be read ({error.strerror}); check its permissions.") from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -13,41 +14,73 @@ from numpy.typing import NDArray
 
 from CTForgeryScanLib.cascade import ScanResult
 from CTForgeryScanLib.errors import OutputError
-from CTForgeryScanLib.formats import segment_fields, write_slices
+from CTForgeryScanLib.formats import RESULT_FILES, segment_fields, write_slices
 from CTForgeryScanLib.picture import draw
 
 
-def write_results(result: ScanResult, folder: Path) -> None:
-    """Write all files of a scan to ``folder``, whole or not at all; an earlier result there is replaced.
+def check_writable(folder: Path) -> None:
+    """Raises OutputError where no folder can be made at that place; leaves nothing there."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(prefix=".scan-", dir=there):
+            pass
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
 
-    A volume that was not assessable leaves ``result.json`` only. Raises OutputError when the place is read-only, full,
-    or holds something that is not a result.
+
+def write_results(result: ScanResult, folder: Path, others: Collection[Path] = ()) -> Path:
+    """Write all files of a scan, whole or not at all; returns where they are.
+
+    That is ``folder``, where an earlier result of the same CT is replaced, or, where that holds the result of another
+    CT or is one of ``others``, the first of ``folder-2``, ``folder-3`` … that does not. A volume that was not
+    assessable leaves ``result.json`` only. Raises OutputError when the place is read-only, full, or holds files that
+    are no result.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if (
-            folder.exists()
-            and not (folder / "result.json").is_file()
-            and (not folder.is_dir() or any(folder.iterdir()))
-        ):
-            raise OutputError(
-                f"'{folder}' exists and holds no result of a scan: give another -o, or remove it."
-            )
+        place = _place_of(result, folder, others)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             _write_files(result, part)
             # mkdtemp made it private; results are for whoever may read what lies beside them.
             part.chmod(folder.parent.stat().st_mode & 0o777)
-            _replace(part, folder)
+            _replace(part, place)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except (OSError, RuntimeError) as error:
         if isinstance(error, OutputError):
             raise
-        cause = getattr(error, "strerror", None) or "the disk may be full"
-        raise OutputError(
-            f"The results cannot be written to '{folder}' ({cause}): free space or give another -o."
-        ) from error
+        raise _cannot_write(folder, error) from error
+    return place
+
+
+def _cannot_write(folder: Path, error: Exception) -> OutputError:
+    cause = getattr(error, "strerror", None) or "the disk may be full"
+    return OutputError(
+        f"The results cannot be written to '{folder}' ({cause}): free space or give another -o."
+    )
+
+
+def _place_of(result: ScanResult, folder: Path, others: Collection[Path]) -> Path:
+    """Where the result goes. Raises OutputError for a folder with files that no scan wrote: they would be lost."""
+    place, number = folder, 1
+    while place.exists():
+        if not place.is_dir() or {path.name for path in place.iterdir()} - set(RESULT_FILES):
+            raise OutputError(
+                f"'{place}' exists and holds other things than a result of a scan: give another -o, or move them."
+            )
+        try:
+            earlier = json.loads((place / RESULT_FILES[0]).read_text(encoding="utf-8"))
+            same = earlier["provenance"]["input_sha256"] == result.provenance["input_sha256"]
+            if same and place not in others:
+                break
+        except FileNotFoundError:
+            break
+        except (ValueError, KeyError, TypeError):
+            pass  # a result that cannot be read is not this CT's either
+        number += 1
+        place = folder.with_name(f"{folder.name}-{number}")
+    return place
 
 
 def _replace(part: Path, folder: Path) -> None:

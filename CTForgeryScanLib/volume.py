@@ -32,7 +32,7 @@ from CTForgeryScanLib.dicom import (
     read_folder,
 )
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.hu import check_plane, quiet, ras_matrix_of_image, to_hu
+from CTForgeryScanLib.hu import check_name, check_plane, quiet, ras_matrix_of_image, to_hu
 
 __all__ = [
     "VOLUME_SUFFIXES",
@@ -131,6 +131,7 @@ def load_volume(source: Source, *, series: str | None = None) -> Volume:
     if isinstance(source, tuple):
         return _from_array(*source)
     path = Path(source)
+    check_name(path)
     if path.is_dir():
         stack = read_folder(path, series)
     elif not path.is_file():

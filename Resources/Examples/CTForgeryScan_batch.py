@@ -9,6 +9,8 @@ whatever the verdicts, and 1 if some could not be.
 
 import argparse
 import sys
+import traceback
+from functools import partial
 from pathlib import Path
 
 import slicer
@@ -17,22 +19,28 @@ from CTForgeryScan import CTForgeryScanLogic
 
 
 def files(paths):
-    """(name, volume node) of each file."""
+    """(name, function that loads the volume node) of each file."""
     for path in map(Path, paths):
-        yield path.stem, slicer.util.loadVolume(str(path))
+        yield path.name.removesuffix(".gz").rpartition(".")[0], partial(slicer.util.loadVolume, str(path))
 
 
 def dicom_series():
-    """(series UID, volume node) of every CT series in Slicer's DICOM database."""
-    from DICOMLib import DICOMUtils
-
+    """(series UID, function that loads its first volume node) of every CT series in Slicer's DICOM database."""
     database = slicer.dicomDatabase
     for patient in database.patients():
         for study in database.studiesForPatient(patient):
             for series in database.seriesForStudy(study):
                 if database.fieldForSeries("Modality", series) == "CT":
-                    for node in DICOMUtils.loadSeriesByUID([series])[:1]:
-                        yield series, slicer.mrmlScene.GetNodeByID(node)
+                    yield series, partial(load_series, series)
+
+
+def load_series(uid):
+    from DICOMLib import DICOMUtils
+
+    nodes = DICOMUtils.loadSeriesByUID([uid])
+    if not nodes:
+        raise ValueError("the DICOM database has no image of it")
+    return slicer.mrmlScene.GetNodeByID(nodes[0])
 
 
 def main(arguments):
@@ -48,11 +56,16 @@ def main(arguments):
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
     *paths, out = options.paths
-    logic, failed = CTForgeryScanLogic(), 0
-    for name, volume in dicom_series() if options.dicom else files(paths):
+    logic, failed, folders = CTForgeryScanLogic(), 0, set()
+    for name, load in dicom_series() if options.dicom else files(paths):
+        folder, number = Path(out, name), 2
+        while folder in folders:  # another CT of the same name
+            folder, number = Path(out, f"{name}-{number}"), number + 1
+        folders.add(folder)
         try:
+            volume = load()
             logic.scan(volume, options.model, options.operating_point, options.device)
-            logic.exportResult(volume, Path(out, name))
+            logic.exportResult(volume, folder)
             print(logic.summary(volume), flush=True)
         except (ValueError, RuntimeError, OSError) as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
@@ -64,4 +77,13 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    slicer.util.exit(main(sys.argv[1:]))
+    status = 1
+    try:
+        status = main(sys.argv[1:])
+    except SystemExit as stop:  # of argparse
+        status = stop.code
+    except Exception:
+        traceback.print_exc()
+    finally:
+        # Without this Slicer runs on without a window.
+        slicer.util.exit(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,30 @@ def save_series(
         save(dicom_slice(plane, -300.0 + 2.5 * k, k + 1, **changes), folder / names[k])
         for k, plane in enumerate(hu)
     ]
+
+
+def save_enhanced(path: Path, hu: NDArray[np.int16], heights_mm: Sequence[float]) -> Path:
+    """Write slices [k, j, i] as the frames of one enhanced CT, each at its height."""
+    stored = (hu.astype(np.int32) + 1024).astype("<u2").tobytes()
+    data = dicom_slice(hu[0], 0, 1, NumberOfFrames=len(hu), PixelData=stored)
+    kind = UID("1.2.840.10008.5.1.4.1.1.2.1")
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = kind
+    shared, plane, pixels, values = Dataset(), Dataset(), Dataset(), Dataset()
+    plane.ImageOrientationPatient = data.ImageOrientationPatient
+    pixels.PixelSpacing, pixels.SliceThickness = data.PixelSpacing, data.SliceThickness
+    values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, -1024, "HU"
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [plane], [pixels]
+    shared.PixelValueTransformationSequence = [values]
+    data.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for height in heights_mm:
+        frame, position = Dataset(), Dataset()
+        position.ImagePositionPatient = [-120.0, -110.0, height]
+        frame.PlanePositionSequence = [position]
+        frames.append(frame)
+    data.PerFrameFunctionalGroupsSequence = frames
+    for moved in ("Position", "Orientation"):
+        delattr(data, f"Image{moved}Patient")
+    for moved in ("PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept"):
+        delattr(data, moved)
+    return save(data, path)

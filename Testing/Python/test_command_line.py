@@ -15,13 +15,14 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import SimpleITK as sitk
 
 import phantoms
 from CTForgeryScanLib.__main__ import main
-from CTForgeryScanLib.cards import DEFAULT_MODEL
+from CTForgeryScanLib.cards import DEFAULT_MODEL, find_model
 from small_models import write_model
 from support import ROOT
 
@@ -140,6 +141,40 @@ class CommandLine(unittest.TestCase):
         self.scan(self.clean, other, "-o", self.out)
         self.assertEqual(sorted(p.name for p in self.out.iterdir()), ["clean", "clean-2"])
 
+    def test_another_ct_of_the_same_name_does_not_replace_the_result(self) -> None:
+        other = self.folder / "sub" / "clean.nrrd"
+        other.parent.mkdir()
+        shutil.copy(self.marked, other)
+        for source in (self.clean, other, self.clean):
+            self.scan(source, "-o", self.out)
+        verdicts = {
+            path.name: json.loads((path / "result.json").read_text())["verdict"]
+            for path in self.out.iterdir()
+        }
+        self.assertEqual(verdicts, {"clean": "no_tampering_found", "clean-2": "suspicious"})
+
+    def test_a_name_that_the_terminal_cannot_show_does_not_end_it(self) -> None:
+        source = shutil.copy(self.clean, self.folder / "胸部.nrrd")
+        raw = io.BytesIO()
+        with contextlib.redirect_stdout(io.TextIOWrapper(raw, "ascii")) as out:
+            status = main(["scan", str(source), "-o", str(self.out), "--model", str(self.model)])
+            out.flush()
+        self.assertEqual(status, 0)
+        self.assertIn(b"\\u80f8", raw.getvalue())
+        self.assertTrue((self.out / "胸部" / "result.json").is_file())
+
+    def test_what_is_wrong_for_all_inputs_is_said_at_once(self) -> None:
+        self.assert_refused([self.clean, self.marked, "--operating-point", "loud"], "loud")
+        (self.folder / "file").touch()
+        with mock.patch("CTForgeryScanLib.cascade.scan", side_effect=AssertionError("it was scanned")):
+            status, _, err = self.scan(self.clean, "-o", self.folder / "file" / "out")
+        self.assertEqual((status, err.count("\n")), (2, 1), err)
+
+    def test_a_shipped_model_is_meant_whatever_lies_in_the_working_folder(self) -> None:
+        (self.folder / DEFAULT_MODEL).mkdir()
+        with contextlib.chdir(self.folder):
+            self.assertTrue((find_model(DEFAULT_MODEL) / "detector.safetensors").is_file())
+
     def assert_refused(self, arguments: list[str | Path], *words: str, status: int = 2) -> None:
         """One sentence on stderr with these words, no traceback, nothing left under the output folder."""
         got, _, err = self.scan(*arguments, "-o", self.out)
@@ -233,7 +268,7 @@ class CommandLine(unittest.TestCase):
         mine.write_text("keep")
         status, _, err = self.scan(self.clean, "-o", self.out)
         self.assertEqual(status, 2)
-        self.assertIn("holds no result", err)
+        self.assertIn("holds other things than a result", err)
         self.assertEqual(mine.read_text(), "keep")
 
     def test_not_assessable_is_said_and_not_scanned(self) -> None:

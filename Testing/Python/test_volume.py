@@ -164,6 +164,16 @@ class BadFilesTest(InTemporaryFolder):
         sitk.WriteImage(sitk.GetImageFromArray(np.zeros((64, 64), np.uint8)), str(picture))
         self.refused(picture, "a.png", "not known")
 
+    def test_names_and_files_that_cannot_be_read(self) -> None:
+        phantoms.save_series(self.folder / "ct", phantoms.chest(3))
+        (self.folder / "ct" / "empty.dcm").touch()
+        self.assertIn("slices may be missing", " ".join(load_volume(self.folder / "ct").notes))
+        (self.folder / "ct" / "gone.dcm").symlink_to(self.folder / "nowhere")
+        with self.assertRaisesRegex(InputError, "gone.dcm: it cannot be read"):
+            load_volume(self.folder / "ct")
+        with self.assertRaisesRegex(InputError, "not valid text"):
+            load_volume(str(self.folder / "M\udcfcller.nrrd"))
+
     def test_small_colour_and_4d(self) -> None:
         for name, image, word in (
             ("small", sitk.Image(20, 20, 3, sitk.sitkInt16), "20x20"),
@@ -360,6 +370,21 @@ class DicomTest(InTemporaryFolder):
         volume = load_volume(path)
         np.testing.assert_array_equal(volume.hu, hu)
         np.testing.assert_allclose(volume.ijk_to_ras_point((0, 0, 0)), (120, 110, -300))
+
+    def test_frames_of_an_enhanced_ct_lie_where_it_says_or_are_refused(self) -> None:
+        hu = phantoms.chest(4)
+        path = phantoms.save_enhanced(self.folder / "even.dcm", hu, [-300, -297.5, -295, -292.5])
+        volume = load_volume(path)
+        np.testing.assert_allclose(volume.spacing_mm, (0.7, 0.7, 2.5))
+        np.testing.assert_allclose(volume.ijk_to_ras_point((0, 0, 3))[2], -292.5)
+        for heights in ([-295, -300, -292.5, -297.5], [-300, -297.5, -295, -270]):
+            path = phantoms.save_enhanced(self.folder / "odd.dcm", hu, heights)
+            with self.assertRaisesRegex(InputError, "where the frames .* lie cannot be told"):
+                load_volume(path)
+
+    def test_unknown_pixel_size_is_noted(self) -> None:
+        phantoms.save_series(self.folder, phantoms.chest(3), PixelSpacing=None)
+        self.assertIn("do not say how large a pixel is", " ".join(load_volume(self.folder).notes))
 
     def test_rescale_slope_is_applied(self) -> None:
         hu = phantoms.chest(1)
