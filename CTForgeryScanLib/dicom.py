@@ -104,9 +104,10 @@ class Header:
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """One DICOM series of a folder, as `list_series` found it."""
+    """One DICOM series of a folder, as `list_series` found it; ``file`` is the first of its files."""
 
     uid: str
+    file: Path
     number: int | None
     modality: str | None
     files: int
@@ -260,6 +261,7 @@ def _series_info(files: list[_Slice]) -> SeriesInfo:
     first = files[0]
     return SeriesInfo(
         uid=first.header.series_uid or "none",
+        file=first.path,
         number=first.number,
         modality=first.header.modality,
         files=len(files),

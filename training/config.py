@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -62,23 +63,28 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise InputError(
             f"The configuration '{path}' cannot be read ({error.strerror}): give an existing file."
         ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"The configuration '{path}' is no YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(settings, dict):
+        raise InputError(f"The configuration '{path}' holds no settings: give a file like ctgan-v2.yaml.")
     return settings
 
 
-def refuse_unknown(path: Path, unknown: set[str]) -> None:
-    """Raises InputError that names settings of the file which the program does not know, if there are any."""
-    if unknown:
-        raise InputError(
-            f"The configuration '{path}' has unknown settings ({', '.join(sorted(unknown))}): correct them."
-        )
+def check_names(path: Path, given: Collection[str], known: Collection[str], needed: Collection[str]) -> None:
+    """Raises InputError that names settings of the file which the program does not know, or those that are missing."""
+    for names, words in ((set(given) - set(known), "unknown"), (set(needed) - set(given), "missing")):
+        if names:
+            raise InputError(
+                f"The configuration '{path}' has {words} settings ({', '.join(sorted(names))}): correct them."
+            )
 
 
 def read_config(path: Path) -> Config:
     """Read a configuration; raises InputError for a missing file or a name that the program does not know."""
     given = read_settings(path)
-    unknown = set(given) - {f.name for f in fields(Config)}
-    unknown |= {f"mix.{name}" for name in set(given.get("mix", {})) - {f.name for f in fields(Mix)}}
-    refuse_unknown(path, unknown)
+    of_mix = [f"mix.{name}" for name in given.get("mix", {})]
+    known = [*(f.name for f in fields(Config)), *(f"mix.{f.name}" for f in fields(Mix))]
+    check_names(path, [*given, *of_mix], known, ("name", "folds"))
     mix = Mix(**given.pop("mix", {}))
     never = tuple(given.pop("never_train", ()))
     return Config(**given, mix=mix, never_train=never)

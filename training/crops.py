@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.windows import CENTRE, STRIDE, body_mask, centres, grid_shape, near_lung_mask
 from training.blending import blend_site, process, splice, starve, window_distance
 from training.slices import Slice
@@ -92,6 +93,13 @@ class CropSampler:
         for s in slices:
             if not s.forged:
                 self.untouched[s.patient].append(s)
+        for wanted, there, what in (
+            (mix.genuine + mix.genuine_elsewhere, self.genuine, "forged slices"),
+            (mix.made + mix.twins, self.made, "sites made in whole untouched series"),
+            (mix.total, self.untouched, "untouched slices"),
+        ):
+            if wanted and not there:
+                raise InputError(f"The data hold no {what} to train on: change the data or the mix.")
         self.patients = sorted(self.untouched)
         self.with_lesions = self._marked(lambda s: s.lesions)
         self.with_hot = self._marked(lambda s: s.hot)

@@ -9,7 +9,7 @@ from pathlib import Path
 from training.config import Config, read_config
 from training.data import read_slices
 from training.slices import Slice
-from training.splits import read_folds
+from training.splits import check_folds, read_folds
 
 DATA_HELP = "the data folder (ctgan/, pristine_slices/ and ct/), or one that training.slice_set made"
 
@@ -35,5 +35,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
 def read_experiment(args: argparse.Namespace) -> Experiment:
     """Read what the arguments name. Raises InputError for what is missing or damaged."""
     config = read_config(args.config)
-    fold_of = read_folds(args.config.parent / config.folds)
-    return Experiment(config, fold_of, read_slices(args.data, frozenset(config.never_train)))
+    path = args.config.parent / config.folds
+    fold_of, slices = read_folds(path), read_slices(args.data, frozenset(config.never_train))
+    check_folds(fold_of, slices, path)
+    return Experiment(config, fold_of, slices)

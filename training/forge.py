@@ -28,7 +28,7 @@ from training.forgers.registry import NAMES, make_forger
 from training.lung_sites import forged_at_random, random_lung_place
 from training.output_folder import check_settings
 from training.sites import Site, SiteKind
-from training.sources.catalogue import SOURCE_HELP, read_source
+from training.sources.catalogue import SOURCE_HELP, read_untouched
 from training.sources.scan import Scan
 
 NODULE_MM = (4.0, 40.0)
@@ -54,14 +54,15 @@ class Job:
 
 
 def plan(scans: Sequence[Scan], forger: Forger, sites: int, each: int, seed: int, out: Path) -> list[Job]:
-    """Jobs for so many sites, ``each`` to a volume, dealt round the scans; a smaller plan is part of a larger one."""
+    """Jobs for so many sites or, to fill the last volume, some more; ``each`` to a volume, dealt round the scans.
+
+    A smaller plan is part of a larger one.
+    """
     jobs = []
     for number in range(-(-sites // each)):
         scan = scans[number % len(scans)]
         turn = number % len(scans) + number // len(scans)  # so that a scan's own forgeries alternate too
-        kinds = tuple(
-            forger.kinds[(turn + n) % len(forger.kinds)] for n in range(min(each, sites - number * each))
-        )
+        kinds = tuple(forger.kinds[(turn + n) % len(forger.kinds)] for n in range(each))
         name = f"{scan.name}-{forger.name}-{number:04d}.nrrd"
         jobs.append(Job(number, scan, kinds, seed, out / name))
     return jobs
@@ -215,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError("only splice takes a donor; leave out --donor")
     donor = load_volume(args.donor) if args.donor else None
     forger = make_forger(args.forger, args.weights, donor)
-    scans = read_source(source, where)
+    scans = read_untouched(source, where)
     settings = {
         "source": source,
         "where": where if source == "simulated" else str(Path(where).resolve()),

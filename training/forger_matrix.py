@@ -35,6 +35,7 @@ from training.experiment import arguments, read_experiment
 from training.forgers.forger import Forger
 from training.forgers.registry import forger_of
 from training.made_slices import made_slices
+from training.output_folder import check_settings
 from training.slices import Slice
 from training.train_detector import train
 
@@ -133,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     experiment = read_experiment(args)
     config = experiment.config
+    check_settings(args.runs, "matrix.json", json.loads(json.dumps(asdict(config))))
     kept, held_out = _divided(experiment.slices, experiment.fold_of)
     by_name, only_asked = _by_name(args.forger), _by_name(args.ask)
     if both := by_name.keys() & only_asked.keys():

@@ -23,14 +23,14 @@ DIAMETER_MM = (8.0, 20.0)
 def random_lung_place(
     volume: Volume, rng: np.random.Generator, *, off_the_ends: int = 0, inside: bool = False, tries: int = 500
 ) -> Ijk:
-    """A random (i, j, k) in lung, so many slices off the ends; ``inside``: with lung on all sides of it.
+    """A random (i, j, k) in lung, so many slices off the ends but in the middle third of a short scan.
 
-    Raises InputError where there is next to none.
+    ``inside``: with lung on all sides of it. Raises InputError where there is next to none.
     """
+    count = len(volume.hu)
+    off = min(off_the_ends, count // 3)
     for _ in range(tries):
-        k = int(rng.integers(off_the_ends, max(len(volume.hu) - off_the_ends, off_the_ends + 1)))
-        if k >= len(volume.hu):
-            break
+        k = int(rng.integers(off, count - off))
         mask = lung_mask(volume.hu[k])
         places = np.argwhere(ndimage.binary_erosion(mask) if inside else mask)
         if len(places):

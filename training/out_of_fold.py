@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,6 @@ from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import heatmap_ijk_to_ras
 from training.slices import Slice
 
-FOLDS = 5
-
 
 def load_detector(path: Path) -> LocalDetector:
     """The detector that ``train_detector`` wrote; raises InputError when that fold is not trained yet."""
@@ -37,13 +36,10 @@ def load_detector(path: Path) -> LocalDetector:
 def out_of_fold_heatmaps(
     slices: Sequence[Slice], fold_of: dict[str, int], runs: Path
 ) -> dict[str, NDArray[np.float32]]:
-    """Slice name → heatmap [r, c]; swept fold by fold and kept in ``runs``, so that a second call only reads.
-
-    Patients that belong to no fold were never trained on: fold 0's detector sweeps them.
-    """
+    """Slice name → heatmap [r, c]; swept fold by fold and kept in ``runs``, so that a second call only reads."""
     maps: dict[str, NDArray[np.float32]] = {}
-    for fold in range(FOLDS):
-        maps |= fold_heatmaps([s for s in slices if fold_of.get(s.patient, 0) == fold], runs / f"fold-{fold}")
+    for fold in sorted({fold_of[s.patient] for s in slices}):
+        maps |= fold_heatmaps([s for s in slices if fold_of[s.patient] == fold], runs / f"fold-{fold}")
     return {s.name: maps[s.name] for s in slices}
 
 
@@ -87,10 +83,20 @@ def series_heatmaps(slices: Sequence[Slice], maps: Mapping[str, NDArray[np.float
 
 
 def fold_heatmaps(slices: Sequence[Slice], folder: Path) -> dict[str, NDArray[np.float32]]:
-    """Slice name → heatmap [r, c] by the detector in ``folder``, where the heatmaps are kept."""
-    kept = folder / "heatmaps.safetensors"
-    if not kept.exists():
-        sweeper = Sweeper(load_detector(folder / "detector.safetensors"))
+    """Slice name → heatmap [r, c] by the detector in ``folder``, where they are kept until it is another one."""
+    path, kept = folder / "detector.safetensors", folder / "heatmaps.safetensors"
+    detector = load_detector(path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not kept.exists() or _made_by(kept) != sha256:
+        sweeper = Sweeper(detector)
         print(f"{folder.name}: sweeping {len(slices)} slices", flush=True)
-        save_file({s.name: next(sweeper.sweep(s.hu[None])) for s in slices}, kept)
+        save_file(
+            {s.name: next(sweeper.sweep(s.hu[None])) for s in slices}, kept, {"detector_sha256": sha256}
+        )
     return load_file(kept)
+
+
+def _made_by(heatmaps: Path) -> str | None:
+    """SHA-256 of the detector that made the kept heatmaps."""
+    with safe_open(heatmaps, "np") as file:
+        return (file.metadata() or {}).get("detector_sha256")

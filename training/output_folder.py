@@ -16,10 +16,10 @@ def check_settings(out: Path, file_name: str, settings: Mapping[str, object]) ->
         if json.loads(file.read_text(encoding="utf-8")) != settings:
             raise OutputError(
                 f"{out}: it holds what was made with other settings (see {file.name}), and nothing is overwritten; "
-                "give another folder with --out."
+                "give another folder."
             )
     elif out.exists() and any(out.iterdir()):
-        raise OutputError(f"{out}: it holds other files; give an empty or a new folder with --out.")
+        raise OutputError(f"{out}: it holds other files; give an empty or a new folder.")
     else:
         out.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -13,6 +13,9 @@ SiteKind = Literal["nodule", "lung", "inject", "remove"]
 
 KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
 
+FORGED = frozenset[SiteKind]({"inject", "remove"})
+"""What somebody did, not what the scanner saw."""
+
 
 @dataclass(frozen=True)
 class Site:

@@ -31,7 +31,7 @@ from training.lung_sites import DIAMETER_MM, forged_at_random, random_lung_place
 from training.output_folder import check_settings
 from training.sites import SiteKind
 from training.slices import Slice, SliceSite
-from training.sources.catalogue import SOURCE_HELP, read_source
+from training.sources.catalogue import SOURCE_HELP, read_untouched
 from training.sources.scan import Scan
 from training.stored_slices import SETTINGS, records_path, store_slices
 
@@ -63,7 +63,9 @@ def untouched_slices(scan: Scan, volume: Volume) -> list[Slice]:
 
 
 def paired_slices(scan: Scan, volume: Volume, turns: Sequence[Turn], rng: np.random.Generator) -> list[Slice]:
-    """Five forged slices of each turn's site and as many untouched ones, which stand alone, not in a series.
+    """Up to five forged slices of each turn's site and as many untouched ones, which stand alone, not in a series.
+
+    A slice that the forger left as it was is no forged one.
 
     A turn for which no place of the scan will do is left out, and said.
     """
@@ -79,6 +81,8 @@ def paired_slices(scan: Scan, volume: Volume, turns: Sequence[Turn], rng: np.ran
         i, j, k = site.voxel
         block = int(np.ptp(np.flatnonzero(forged.changed_mask.any(axis=(0, 1))))) + 1
         for before in untouched[max(k - AROUND, 0) : k + AROUND + 1]:
+            if not forged.changed_mask[before.k].any():
+                continue  # thick slices: the site ends before
             name = f"{scan.name}/{forger.name}-{n}/{before.k:03d}"
             reach = abs(before.k - k) * before.between_mm
             alone = partial(Slice, patient=scan.patient, series=scan.name, spacing_mm=before.spacing_mm)
@@ -137,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     forgers = [forger_of(word) for word in args.forger]
-    scans = read_source(*args.source)
+    scans = read_untouched(*args.source)
     check_settings(
         args.out,
         SETTINGS,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from training.command import run_command
 from training.data import read_slices
 from training.slices import Slice
 from training.sources.catalogue import SOURCE_HELP, read_source
+from training.sources.scan import number, read_table
 
 
 def make_folds(slices: Sequence[Slice], folds: int, seed: int) -> dict[str, int]:
@@ -54,9 +55,17 @@ def deal(items: Iterable[tuple[str, str]], folds: int, seed: int) -> dict[str, i
 
 
 def read_folds(path: Path) -> dict[str, int]:
-    """The checked-in file: columns ``patient, fold``."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["patient"]: int(row["fold"]) for row in csv.DictReader(file)}
+    """The checked-in file: columns ``patient, fold``. Raises InputError where it cannot be read."""
+    return {row["patient"]: int(number(row, "fold", path)) for row in read_table(path, ("patient", "fold"))}
+
+
+def check_folds(fold_of: Mapping[str, int], slices: Iterable[Slice], path: Path) -> None:
+    """Raises InputError where patients of the slices were dealt into no fold."""
+    if unknown := {s.patient for s in slices} - fold_of.keys():
+        raise InputError(
+            f"'{path}' has no fold for {len(unknown)} patients of the data (such as {min(unknown)}): deal them with "
+            "python -m training.splits, and name that file as folds in the configuration."
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

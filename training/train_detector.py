@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -175,9 +177,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise InputError(f"{args.config} {'needs' if needed else 'has no use for'} {option}.")
     forgers = pastings(args.generators)
     with process_group(args.device) as group:
-        for fold in args.fold:
+        for fold in _checked(args.fold, experiment.fold_of):
             folder = args.runs / f"fold-{fold}"
-            if (folder / "detector.safetensors").exists():
+            trained = folder / "detector.safetensors"
+            if trained.exists():
+                _check_configuration(trained, experiment.config)
                 print(f"{folder} is done")
                 continue
             folder.mkdir(parents=True, exist_ok=True)
@@ -199,9 +203,30 @@ def main(argv: Sequence[str] | None = None) -> None:
                     kept = mark_hard_places(kept, before)
             detector = train([*kept, *made], experiment.config, folder, group, start)
             if group.is_first:
-                config = json.dumps(detector.config)
-                save_file(detector.state_dict(), folder / "detector.safetensors", {"config": config})
+                facts = {"config": json.dumps(detector.config), "training": _as_json(experiment.config)}
+                save_file(detector.state_dict(), trained, facts)
                 (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def _checked(asked: Sequence[str], fold_of: Mapping[str, int]) -> Sequence[str]:
+    """Raises InputError for a fold that the patients were not dealt into."""
+    known = [*map(str, sorted(set(fold_of.values()))), "all"]
+    if unknown := set(asked) - set(known):
+        raise InputError(f"There is no fold {', '.join(sorted(unknown))}: give some of {', '.join(known)}.")
+    return asked
+
+
+def _as_json(config: Config) -> str:
+    return json.dumps(asdict(config), sort_keys=True)
+
+
+def _check_configuration(path: Path, config: Config) -> None:
+    """Raises InputError for a detector that another configuration trained."""
+    with safe_open(path, "pt") as file:
+        if file.metadata().get("training") != _as_json(config):
+            raise InputError(
+                f"'{path}' was trained by another configuration: give another --runs, or remove it."
+            )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from training.experiment import arguments
 from training.metrics_log import MetricsLog
 from training.precision import mixed_precision
 from training.slices import Slice
-from training.splits import read_folds
+from training.splits import check_folds, read_folds
 from training.windows_config import WindowsConfig, read_windows_config
 from training.windows_dataset import TrainingSamples
 
@@ -215,8 +215,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     torch.backends.cudnn.deterministic = True
     config = read_windows_config(args.config)
-    fold_of = read_folds(args.config.parent / config.folds)
-    slices = read_slices(args.data, frozenset(config.never_train))
+    path = args.config.parent / config.folds
+    fold_of, slices = read_folds(path), read_slices(args.data, frozenset(config.never_train))
+    check_folds(fold_of, slices, path)
     with process_group(args.device) as group:
         for fold in args.fold:
             folder = args.runs / f"fold-{fold}"

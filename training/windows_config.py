@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from CTForgeryScanLib.errors import InputError
-from training.config import read_settings, refuse_unknown
+from training.config import check_names, read_settings
 
 NETWORKS = ("paper", "xception", "resnet50")
 PRECISIONS = ("float32", "float16", "bfloat16")
@@ -59,7 +59,7 @@ class WindowsConfig:
 def read_windows_config(path: Path) -> WindowsConfig:
     """Read a configuration; raises InputError for a missing file or settings that the program does not know."""
     given = read_settings(path)
-    refuse_unknown(path, set(given) - {f.name for f in fields(WindowsConfig)})
+    check_names(path, given, [f.name for f in fields(WindowsConfig)], ("name", "folds"))
     config = WindowsConfig(**given | {"never_train": tuple(given.get("never_train", ()))})
     for name, value, known in (
         ("network", config.network, NETWORKS),

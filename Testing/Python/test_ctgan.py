@@ -236,6 +236,8 @@ class TrainingTest(unittest.TestCase):
         air = Volume(np.full((20, 64, 64), -1000, np.int16), np.eye(4), "air")
         with self.assertRaisesRegex(InputError, "no place to learn from"):
             cube_set([StoredScan("air", "P", lambda: air)], self.config)
+        with self.assertRaisesRegex(InputError, "no patient NOBODY: correct --without"):
+            cube_set([StoredScan("air", "P", lambda: air)], replace(self.config, without=("NOBODY",)))
 
     def test_the_forger_changes_its_block_and_nothing_else(self) -> None:
         train(self.cubes, replace(self.config, kind="remove"), self.folder / "remove")

@@ -27,7 +27,7 @@ from training.evaluation.calibration import brier, reliability
 from training.evaluation.counts import Counts
 from training.evaluation.froc import NO_SITE, RATES, ProposedPlaces, froc, hits, sensitivity_interval
 from training.evaluation.resampling import patient_interval
-from training.evaluation.scans import TamperedArea, any_run, counts_2d, counts_3d
+from training.evaluation.scans import TamperedArea, counts_2d, counts_3d
 from training.evaluation.slices import auc, auc_interval, counts_by_kind, detection_rate, slice_counts
 from training.evaluation.voxels import mean_f1, voxel_counts
 
@@ -149,11 +149,6 @@ class Scans(unittest.TestCase):
         self.assertEqual(
             counts_2d(30, areas, self.flagged((5, 9), (21, 22), slices=30)), Counts(5, 2, 11, 12)
         )
-
-    def test_n_of_m_anywhere(self) -> None:
-        self.assertTrue(any_run(self.flagged((3, 7), (9, 12))))
-        self.assertFalse(any_run(self.flagged((3, 10))))
-        self.assertTrue(any_run(self.flagged((3, 5)), rule=(3, 5)))
 
     @settings(max_examples=60, deadline=None)
     @given(st.lists(st.booleans(), min_size=31, max_size=31), st.integers(0, 30))

@@ -7,6 +7,7 @@ import io
 import shutil
 import tempfile
 import unittest
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,19 @@ class FromLuna16(unittest.TestCase):
         forgers = ["--forger", "published_pasting", "--forger", "copy_move"]
         slice_set.main([*self.source, *forgers, "--out", str(self.slices), *more])
 
+    def test_a_slice_that_was_left_as_it_was_is_no_forged_one(self) -> None:
+        scan = read(str(self.luna16)).scans[0]
+        volume = scan.load()
+        matrix = volume.ijk_to_ras.copy()
+        matrix[:3, 2] *= 8 / 2.5  # slices 8 mm apart, of which a site touches few
+        thick = replace(volume, ijk_to_ras=matrix)
+        slices = paired_slices(scan, thick, [(CopyMove(), "remove")] * 3, np.random.default_rng(0))
+        forged = [s for s in slices if s.forged]
+        self.assertTrue(forged)
+        self.assertLess(len(forged), 15)
+        for s in forged:
+            self.assertTrue((s.hu != thick.hu[s.k]).any(), s.name)
+
     def test_a_detector_is_trained_on_it(self) -> None:
         self.make("--sites", "2", "--whole", "6")
         splits.main([*self.source, "--out", str(self.folder / "folds.csv")])
@@ -65,6 +79,12 @@ class FromLuna16(unittest.TestCase):
         places = ["--config", str(config), "--data", str(self.slices), "--runs", str(runs)]
         train_detector.main([*places, "--fold", "0", "--device", "cpu"])
         load_detector(runs / "fold-0" / "detector.safetensors")
+        for fold in ("9", "x"):
+            with self.assertRaisesRegex(InputError, f"no fold {fold}: give some of 0, "):
+                train_detector.main([*places, "--fold", fold])
+        config.write_text(config.read_text() + "seed: 9\n")
+        with self.assertRaisesRegex(InputError, "trained by another configuration"):
+            train_detector.main([*places, "--fold", "0"])
         with self.assertRaisesRegex(InputError, "mine.card.yaml' is missing"):
             evaluate.main(places)
 

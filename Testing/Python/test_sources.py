@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.uid import MediaStorageDirectoryStorage
 
 import phantoms
 from CTForgeryScanLib.errors import InputError, OutputError
@@ -28,6 +29,7 @@ from training.lung_sites import random_lung_place
 from training.simulated_ct import Scanner
 from training.sites import Site, ijk_of_lps
 from training.sources import dicom_series, genuine_ctgan, luna16, shared_data, simulated
+from training.sources.catalogue import read_untouched
 from training.sources.simulated import SimulatedScan
 
 SPACING = (0.7, 0.7, 2.5)
@@ -70,7 +72,7 @@ class Places(unittest.TestCase):
         rng = np.random.default_rng(0)
         for _ in range(20):
             i, j, k = random_lung_place(volume, rng, off_the_ends=3, inside=True)
-            self.assertTrue(3 <= k < 5)
+            self.assertTrue(2 <= k < 6, "the middle third, for a short scan")
             self.assertLess(volume.hu[k, j - 2 : j + 3, i - 2 : i + 3].mean(), -750)
         with self.assertRaisesRegex(InputError, "No lung"):
             random_lung_place(load_volume((np.zeros((3, 64, 64), np.int16), np.eye(4))), rng, tries=5)
@@ -177,6 +179,26 @@ class Dicom(InFolder):
         with self.assertRaisesRegex(InputError, "no CT series"):
             dicom_series.read(str(self.folder / "scout"))
 
+    def test_a_folder_of_two_patients_and_other_files(self) -> None:
+        hu = phantoms.chest(12, 96)
+        for patient in ("P1", "P2"):
+            names = [f"{patient}-{k:02d}.dcm" for k in range(12)]
+            uid = f"1.2.3.{patient[1]}"
+            phantoms.save_series(self.folder / "cd", hu, names, SeriesInstanceUID=uid, PatientID=patient)
+        directory = phantoms.dicom_slice(hu[0], 0, 1, Modality=None, PatientID=None)
+        directory.file_meta.MediaStorageSOPClassUID = directory.SOPClassUID = MediaStorageDirectoryStorage
+        del directory.PixelData
+        phantoms.save(directory, self.folder / "cd" / "DICOMDIR")
+        alone = [self.folder / name for name in ("a", "b")]
+        for folder, patient in zip(alone, ("P1", "P2"), strict=True):
+            phantoms.save_series(folder, hu, SeriesInstanceUID=f"1.9.{patient[1]}", PatientID=patient)
+        found = {
+            scan.load().header.series_uid: scan.patient for scan in dicom_series.read(str(self.folder)).scans
+        }
+        self.assertEqual(found["1.2.3.1"], found["1.9.1"])
+        self.assertEqual(found["1.2.3.2"], found["1.9.2"])
+        self.assertNotEqual(found["1.2.3.1"], found["1.2.3.2"])
+
     def test_the_genuine_set_as_published(self) -> None:
         for uuid in ("1003", "1280"):
             phantoms.save_series(self.folder / "CT_Scans" / "Experiment 1" / uuid, phantoms.chest(12, 96))
@@ -195,6 +217,14 @@ class Dicom(InFolder):
         )
         self.assertEqual(listing.notes, ("1 labelled scans are not there: 2000.",))
         self.assertEqual(listing.scans[0].load().shape, (12, 96, 96))
+        table.write_text("type,uuid,slice,x,y\nFB,1003,5,40,50\nTB,1280,7,30,31\n")
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            untouched = read_untouched("genuine_ctgan", str(self.folder))
+        self.assertEqual([scan.name for scan in untouched], ["1280"])
+        self.assertIn("forged already: 1003", said.getvalue())
+        table.write_text("type,uuid,slice,x,y\nFB,1003,5,40,50\n")
+        with self.assertRaisesRegex(InputError, "every scan .* is forged"):
+            read_untouched("genuine_ctgan", str(self.folder))
         table.write_text("type,uuid,slice,x,y\nXX,1003,5,40,50\n")
         with self.assertRaisesRegex(InputError, "type 'XX' is not known"):
             genuine_ctgan.read(str(self.folder))
@@ -317,7 +347,7 @@ class Forge(Luna16Tree):
     def test_several_sites_in_a_volume_lie_apart(self) -> None:
         self.assertEqual(self.forge("--each", "2", forger="self_blend", sites=3)[0], 0)
         rows = self.rows()
-        self.assertEqual([row["volume"][-9:-5] for row in rows], ["0000", "0000", "0001"])
+        self.assertEqual([row["volume"][-9:-5] for row in rows], ["0000", "0000", "0001", "0001"])
         first, second = ([int(row[axis]) for axis in "ijk"] for row in rows[:2])
         self.assertGreater(np.linalg.norm(np.subtract(first, second) * SPACING), 15)
         self.assertEqual(len(read_sites(self.out / rows[0]["volume"])), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import tempfile
 import unittest
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from scipy.stats import gumbel_r
 
 import phantoms
@@ -40,8 +42,9 @@ from training.evaluate import Judged, peak_on_site, point_costs, series_regions,
 from training.fit_slice_classifier import _widening
 from training.hard_places import OF_A_PATIENT, mark_hard_places
 from training.made_slices import made_slices, pastings
+from training.out_of_fold import out_of_fold_heatmaps
 from training.slices import Slice, SliceSite
-from training.splits import make_folds, read_folds
+from training.splits import check_folds, make_folds, read_folds
 from training.train_detector import train
 
 RULE = RegionRule(location=2.0, scale=0.5)
@@ -260,8 +263,44 @@ class Training(unittest.TestCase):
             read_config(wrong)
         with self.assertRaisesRegex(InputError, "cannot be read"):
             read_config(self.folder / "none.yaml")
+        for text, words in (
+            ("name: [", "is no YAML"),
+            ("", "holds no settings"),
+            ("name: x", "missing settings .folds"),
+        ):
+            wrong.write_text(text)
+            with self.assertRaisesRegex(InputError, words):
+                read_config(wrong)
+        table = self.folder / "folds.csv"
+        with self.assertRaisesRegex(InputError, "cannot be read"):
+            read_folds(table)
+        table.write_text("patient,fold\nclean-0,0\n")
+        with self.assertRaisesRegex(InputError, "no fold for .* training.splits"):
+            check_folds(read_folds(table), slices(), table)
+        nothing = Mix(genuine=1, genuine_elsewhere=0, spliced=0, blended=0, lesions=0, untouched=1)
+        with self.assertRaisesRegex(InputError, "no forged slices"):
+            CropSampler([s for s in slices() if not s.forged], nothing, 0)
         with self.assertRaisesRegex(InputError, r"ctgan/labels.csv"):
             read_slices(self.folder)
+
+
+class OutOfFold(unittest.TestCase):
+    def test_kept_heatmaps_are_of_the_detector_that_is_there(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            slices = [Slice("a", "a", "a", 0, phantoms.chest(1, 160)[0], 0.7)]
+            maps = []
+            for seed in (0, 0, 1):
+                torch.manual_seed(seed)
+                detector = LocalDetector(8)
+                path = Path(folder, "fold-0", "detector.safetensors")
+                path.parent.mkdir(exist_ok=True)
+                save_file(detector.state_dict(), path, {"config": json.dumps(detector.config)})
+                kept = path.with_name("heatmaps.safetensors")
+                before = kept.stat().st_mtime_ns if kept.exists() else 0
+                maps.append(out_of_fold_heatmaps(slices, {"a": 0}, Path(folder))["a"])
+                self.assertEqual(kept.stat().st_mtime_ns == before, len(maps) == 2)
+            np.testing.assert_array_equal(maps[0], maps[1])
+            self.assertTrue((maps[1] != maps[2]).any())
 
 
 class RegionScores(unittest.TestCase):

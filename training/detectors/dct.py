@@ -33,7 +33,7 @@ class DctDetector:
     intercept: NDArray[np.float32]
 
     def score_windows(self, hu: NDArray[np.int16]) -> NDArray[np.float32]:
-        """See ``scorers.WindowScorer``."""
+        """See ``scorers.WindowNetwork``."""
         circle = circle_mask(*hu.shape)
         p = np.zeros(circle.shape, np.float32)
         p[circle] = probability(self.logits(cut_windows(hu, circle)))

@@ -2,35 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from CTForgeryScanLib.detector import LocalDetector
-from CTForgeryScanLib.heatmap import Sweeper
 from CTForgeryScanLib.windows import STRIDE, WINDOW, circle_mask
 from training.precision import mixed_precision
 
 BATCH = 256
-
-
-class WindowScorer(Protocol):
-    """A first stage: its heatmaps need a second one."""
-
-    def score_windows(self, hu: NDArray[np.int16]) -> NDArray[np.float32]:
-        """p(forged) of every window, [r, c] in 0…1, of a slice [j, i] in HU; 0 where none is asked (Eq. 4–7)."""
-        ...
-
-
-class SliceScorer(Protocol):
-    """A detector of whole slices ("-W", −SW)."""
-
-    def score_slice(self, hu: NDArray[np.int16]) -> float:
-        """p(forged) of a slice [j, i] in HU."""
-        ...
 
 
 def cut_windows(hu: NDArray[np.int16], asked: NDArray[np.bool_]) -> NDArray[np.int16]:
@@ -81,7 +61,7 @@ class WindowNetwork:
         self.network, self.precision = network, precision
 
     def score_windows(self, hu: NDArray[np.int16]) -> NDArray[np.float32]:
-        """See ``WindowScorer``."""
+        """p(forged) of every window, [r, c] in 0…1, of a slice [j, i] in HU; 0 where none is asked (Eq. 4–7)."""
         return probability(window_logits(self.network, hu, precision=self.precision))
 
 
@@ -92,16 +72,5 @@ class SliceNetwork:
         self.network, self.precision = network, precision
 
     def score_slice(self, hu: NDArray[np.int16]) -> float:
-        """See ``SliceScorer``."""
+        """p(forged) of a slice [j, i] in HU."""
         return float(probability(forged_logits(self.network, hu[None], precision=self.precision))[0])
-
-
-class DenseDetector:
-    """The library's ``LocalDetector``: one pass over the slice, asked near lung and inside the circle."""
-
-    def __init__(self, detector: LocalDetector, device: str = "auto") -> None:
-        self.sweeper = Sweeper(detector, device)
-
-    def score_windows(self, hu: NDArray[np.int16]) -> NDArray[np.float32]:
-        """See ``WindowScorer``."""
-        return next(self.sweeper.sweep(hu[None]))

@@ -47,12 +47,6 @@ def counts_3d(
     return Counts(found, _runs(said, ~_tampered(slices, areas), n, m), len(areas) - found)
 
 
-def any_run(flagged: ArrayLike, rule: tuple[int, int] = PAPER_RUN) -> bool:
-    """Whether n of some m consecutive slices are flagged: the paper's rule for "this scan was tampered with"."""
-    said = np.asarray(flagged).astype(bool)
-    return _runs(said, np.ones(len(said), bool), *rule) > 0
-
-
 def _agrees_about(said: NDArray[np.bool_], area: TamperedArea, n: int, m: int) -> bool:
     """Whether n of m consecutive slices of the area, its central one among them, are flagged."""
     starts = range(max(area.first, area.center - m + 1), min(area.center, area.last - m + 1) + 1)

@@ -84,6 +84,8 @@ class PublishedPasting:
             "block_voxels": side,
             "touch_up": self.touch_up,
         }
+        if site.kind == "inject":
+            record["diameter_mm"] = 0.0  # the content has a size of its own, which nobody measured
         return forged_volume(volume, result, site, record)
 
     def _noise(self, hu: NDArray[np.int16], side: int, rng: np.random.Generator) -> Floats:

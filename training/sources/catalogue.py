@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from CTForgeryScanLib.errors import InputError
+from training.sites import FORGED
 from training.sources import dicom_series, genuine_ctgan, luna16, shared_data, simulated
 from training.sources.scan import Scan
 
@@ -28,3 +29,18 @@ def read_source(name: str, where: str) -> tuple[Scan, ...]:
     for note in listing.notes:
         print(note, file=sys.stderr)
     return listing.scans
+
+
+def read_untouched(name: str, where: str) -> tuple[Scan, ...]:
+    """The scans of a source that nobody forged, to be forged or learnt from as untouched; the others are named.
+
+    Raises InputError, also where there is none.
+    """
+    scans = read_source(name, where)
+    untouched = tuple(scan for scan in scans if not any(site.kind in FORGED for site in scan.sites))
+    if len(untouched) < len(scans):
+        forged = ", ".join(scan.name for scan in scans if scan not in untouched)
+        print(f"Left out, for they are forged already: {forged}.", file=sys.stderr)
+    if not untouched:
+        raise InputError(f"{where}: every scan of the source {name} is forged; give untouched ones.")
+    return untouched

@@ -32,7 +32,7 @@ def read(where: str) -> Listing:
         raise InputError(f"{where}: there is no such folder; name one with DICOM series below it.")
     scans: dict[str, Scan] = {}
     notes = []
-    for folder, file in _folders(root):
+    for folder in _folders(root):
         try:
             series = list_series(folder)
         except InputError as error:
@@ -42,7 +42,7 @@ def read(where: str) -> Listing:
             if info.modality == "CT" and not info.localizer and info.files >= _FEWEST:
                 name = hashlib.sha256(info.uid.encode()).hexdigest()[:16]
                 load = partial(load_volume, folder, series=info.uid)
-                scans[info.uid] = StoredScan(name, _patient(file) or name, load)
+                scans[info.uid] = StoredScan(name, _patient(info.file) or name, load)
     if not scans:
         raise InputError(
             f"{where}: no CT series of {_FEWEST} or more slices was found; name a folder with DICOM below it."
@@ -50,14 +50,13 @@ def read(where: str) -> Listing:
     return Listing(tuple(scans.values()), tuple(notes))
 
 
-def _folders(root: Path) -> list[tuple[Path, Path]]:
-    """The folders that hold DICOM files themselves, each with one of its files."""
+def _folders(root: Path) -> list[Path]:
+    """The folders that hold DICOM files themselves."""
     found = []
     for parent, folders, names in os.walk(root):
         folders.sort()
-        file = next((f for f in (Path(parent, name) for name in sorted(names)) if looks_like_dicom(f)), None)
-        if file:
-            found.append((Path(parent), file))
+        if any(looks_like_dicom(Path(parent, name)) for name in sorted(names)):
+            found.append(Path(parent))
     return found
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from CTForgeryScanLib.errors import CTForgeryScanError
 from training.command import run_command
 from training.data import read_slices
 from training.distributed import process_group
@@ -66,7 +67,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if group.is_first:
             for row, _ in study.scans():
                 if fnmatchcase(f"scans/{row.name}", args.cells):
-                    study.run_scan(row)
+                    try:
+                        study.run_scan(row)
+                    except CTForgeryScanError as error:
+                        print(f"scan {row.name}: {error}", flush=True)
             command = f"python -m training.tables --scale {args.scale} --data DATA --runs RUNS"
             command += " --generators GENERATORS" if args.generators else ""
             command += " --cyclegan CYCLEGAN" if args.cyclegan else ""

@@ -7,6 +7,7 @@ holds what was said of each slice. A killed command goes on from there.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
@@ -174,9 +175,12 @@ def _network(config: WindowsConfig, parts: Parts, folder: Path, group: Group) ->
 def _trained(config: WindowsConfig, parts: Parts, folder: Path, group: Group) -> Path:
     path = folder / "detector.safetensors"
     if path.exists() and read_trained_config(path) != config:
-        raise InputError(f"'{path}' was trained by another configuration: give another --runs, or remove it.")
+        raise InputError(
+            f"'{path}' was trained by another configuration: give another --runs, or remove the folder of its fold."
+        )
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / "heatmaps", ignore_errors=True)  # of a detector that was removed
         best = train(parts.training, parts.validation, config, folder, group)
         save_network(best, config, path)
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)

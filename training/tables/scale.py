@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from training.config import read_settings, refuse_unknown
+from training.config import check_names, read_settings
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Scale:
     """What it is, in a sentence for the reader of the results."""
     folds: int = 5
     folds_file: str = ""
-    """The file of patient folds, beside the configuration; made anew from ``seed`` without one."""
+    """The file of patient folds, in YAML named beside the configuration; made anew from ``seed`` without one."""
     folds_run: int = 5
     """How many of the folds are held out, one training each."""
     second_stage_folds: int = 0
@@ -54,5 +54,12 @@ def scale_path(name: str) -> Path:
 def read_scale(path: Path) -> Scale:
     """Read a configuration; raises InputError for a missing file or settings that the program does not know."""
     given = read_settings(path)
-    refuse_unknown(path, set(given) - {f.name for f in fields(Scale)})
-    return Scale(**given | {"never_train": tuple(given.get("never_train", ()))})
+    check_names(path, given, [f.name for f in fields(Scale)], ("name", "text"))
+    folds = given.get("folds_file", "")
+    return Scale(
+        **given
+        | {
+            "never_train": tuple(given.get("never_train", ())),
+            "folds_file": folds and str(path.parent / folds),
+        }
+    )

@@ -24,7 +24,7 @@ from training.splits import read_folds
 from training.tables.cells import JudgedFold, Said, judge_fold, judged_fold, keep, read_fold
 from training.tables.cyclegan_set import cyclegan_set
 from training.tables.methods import Method, PaperTables, ScanRow
-from training.tables.scale import Scale, scale_path
+from training.tables.scale import Scale
 from training.tables.scans import JudgedScan, forge_scan, judge_scan, keep_scan, read_scan
 from training.tables.sets import CYCLEGAN, SPLITS, Parts, Split, divide, fold_of_slice, of_kind
 
@@ -138,7 +138,7 @@ class Study:
 
     @cached_property
     def _patient_folds(self) -> dict[str, int]:
-        return read_folds(scale_path(self.scale.name).parent / self.scale.folds_file)
+        return read_folds(Path(self.scale.folds_file))
 
     @cached_property
     def _cyclegan_set(self) -> list[Slice]:

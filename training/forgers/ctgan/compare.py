@@ -154,6 +154,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     mpl.use("Agg")
     forger = ctgan(args.generators)
     patients = {scan.name: scan.patient for scan in shared_data.read(str(args.data)).scans}
+    if unknown := set(args.series) - patients.keys():
+        raise InputError(f"The data hold no series {', '.join(sorted(unknown))}: correct --series.")
     _check_unseen(forger, {patients[series] for series in args.series})
     slices = list(genuine(args.data / "ctgan"))
     for series in args.series:

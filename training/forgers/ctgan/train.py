@@ -33,7 +33,7 @@ from training.forgers.ctgan.places import knot_places, lung_places, nodule_place
 from training.forgers.ctgan.samples import draw_samples
 from training.forgers.ctgan.weights import save_trained
 from training.metrics_log import MetricsLog
-from training.sources.catalogue import SOURCE_HELP, read_source
+from training.sources.catalogue import SOURCE_HELP, read_untouched
 from training.sources.scan import Scan
 
 Kind = Literal["inject", "remove"]
@@ -93,6 +93,8 @@ def cube_set(scans: Sequence[Scan], config: Config) -> CubeSet:
     """The cubes of a configuration, the same for the same scans and seed. Raises InputError when there are none."""
     if not 0 <= config.moved <= 1:
         raise InputError(f"--moved is {config.moved:g}: give a part between 0 and 1.")
+    if unknown := set(config.without) - {scan.patient for scan in scans}:
+        raise InputError(f"The scans have no patient {', '.join(sorted(unknown))}: correct --without.")
     rng = np.random.default_rng(config.seed)
     bases = _Bases()
     patients = []
@@ -291,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.pop("threads"))
     config = Config(**{**args, "without": tuple(args["without"])})
     folder.mkdir(parents=True, exist_ok=True)
-    cubes = cube_set(read_source(*source), config)
+    cubes = cube_set(read_untouched(*source), config)
     print(cubes.facts, flush=True)
     train(cubes, config, folder, device)
 
