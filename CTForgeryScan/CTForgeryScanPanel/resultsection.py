@@ -12,14 +12,7 @@ from CTForgeryScanPanel.profileplot import ProfilePlot
 # White on these reads in the light and in the dark theme alike.
 VERDICT_COLOURS = {"suspicious": "#9c4a00", "no_tampering_found": "#1e6b3a", "not_assessable": "#4a5563"}
 
-REGION_COLUMNS = (
-    _("Region"),
-    _("Found by"),
-    _("Score"),
-    _("Centre R, A, S (mm)"),
-    _("Size (mm)"),
-    _("Slices"),
-)
+REGION_COLUMNS = ("#", _("Found by"), _("Score"), _("Slices"), _("Centre (mm)"), _("Size (mm)"))
 SLICE_COLUMNS = (_("Slice"), _("Position S (mm)"), _("Probability"), _("Peak"))
 
 
@@ -42,7 +35,11 @@ class ResultSection:
             table.horizontalHeader().setStretchLastSection(True)
             table.verticalHeader().hide()
             table.verticalHeader().setDefaultSectionSize(24)
-        ui.regionsTable.horizontalHeaderItem(REGION_COLUMNS.index(_("Score"))).setToolTip(texts.SCORE_TIP)
+        for column, tip in (
+            (2, texts.SCORE_TIP),
+            (4, _("Right, anterior, superior, where the crosshair goes")),
+        ):
+            ui.regionsTable.horizontalHeaderItem(column).setToolTip(tip)
         ui.disclaimerLabel.text = texts.DISCLAIMER
         # The arrow keys change the cell; a click on the cell that is current already does not.
         ui.regionsTable.connect("currentCellChanged(int,int,int,int)", self._onRegion)
@@ -164,10 +161,10 @@ class ResultSection:
             (
                 r["id"],
                 texts.sourceText(r),
-                round(r["score"], 3),
+                texts.scoreText(r),
+                texts.slicesText(r),
                 texts.centreText(self._volume, r),
                 texts.sizeText(r),
-                texts.slicesText(r),
             )
             for r in self._regions
         ]

@@ -114,6 +114,11 @@ def centreText(volume, region):
     return ", ".join(f"{x:.1f}" for x in scene.to_world(volume, scene.centre_ras(volume, region)))
 
 
+def scoreText(region):
+    """Three digits, which sort as they read; nothing is certain."""
+    return f"{region['score']:.3f}" if region["score"] < 0.9995 else "> 0.999"
+
+
 def sourceText(region):
     return SOURCES.get(region["source"], region["source"])
 
@@ -129,12 +134,12 @@ def slicesText(region):
 def regionText(volume, region):
     """A region in one line."""
     text = _(
-        "Region {id} ({source}): score {score:.2f}, slices {slices}, centre (R, A, S in mm) {centre}, size {size} mm"
+        "Region {id} ({source}): score {score}, slices {slices}, centre (R, A, S in mm) {centre}, size {size} mm"
     )
     return text.format(
         id=region["id"],
         source=sourceText(region),
-        score=region["score"],
+        score=scoreText(region),
         slices=slicesText(region),
         centre=centreText(volume, region),
         size=sizeText(region),

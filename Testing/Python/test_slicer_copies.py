@@ -194,7 +194,7 @@ class Moved(Case):
         self.show(volume)
         hands.click_cell(self.widget.ui.regionsTable, 0)
         crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode").GetCrosshairRAS()
-        said = [float(n) for n in self.widget.ui.regionsTable.item(0, 3).text().split(",")]
+        said = [float(n) for n in self.widget.ui.regionsTable.item(0, 4).text().split(",")]
         np.testing.assert_allclose(said, crosshair, atol=1.3)  # the crosshair is in the middle of a slice
 
     def test_a_ct_of_other_voxels_is_said(self) -> None:
