@@ -421,7 +421,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self):
         """Take the scene's parameter node, and the CT in view, else the scene's first, where none is selected."""
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
 
         self.setParameterNode(None)
         node = self.logic.getParameterNode()
@@ -432,7 +432,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
                 if volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not scene.is_heatmap(volume)
             ]
-            node.inputVolume = next(filter(scene.is_in_view, cts), next(iter(cts), None))
+            node.inputVolume = next(filter(views.is_in_view, cts), next(iter(cts), None))
         self.setParameterNode(node)
 
     def setParameterNode(self, parameterNode):
@@ -520,12 +520,12 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _slices(self):
         """(a, b) to scan, or None for all. Raises ValueError where no slice is in view, or the range is empty."""
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
 
         node = self._parameterNode
         scene.check_scannable(node.inputVolume)
         if node.visibleSliceOnly:
-            k = scene.slice_in_view(node.inputVolume)
+            k = views.slice_in_view(node.inputVolume)
             if k is None:
                 raise ValueError(_("No view shows a slice of the CT: show it, or scan a range."))
             return k, k + 1
@@ -590,7 +590,15 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._unseenJob = job
             if self.parent.isEntered:
                 self._showFinished()
+            elif job.result is not None:
+                self._hideParts(job.volumeNode)
         self.updateState()
+
+    def _hideParts(self, volume):
+        """New nodes are visible: over whatever the user looks at in another module."""
+        from CTForgeryScanLib import views
+
+        views.show_parts(volume, legend=False, outlines=False, markers=False)
 
     def _showFinished(self):
         """Let the views show what the last scan found, once; at the latest when the user comes back to the module."""
@@ -653,24 +661,30 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ):
                 self.addObserver(volume, event, self.onVolumeModified)
         result = self.logic.result(volume) if volume is not None else None
+        if result is not None:
+            self._follow(volume)
         self.resultSection.show(volume if result else None, result)
         for control in (self.ui.displaySection, self.ui.exportSection):
             control.visible = result is not None
 
     def onVolumeModified(self, caller, event):
-        """The CT was moved, by a transform or for good: its result goes with it."""
+        """The CT was moved, by a transform or for good: its result goes with it, and the tables say where it is."""
+        if self._follow(caller):
+            self.resultSection.refresh()
+
+    def _follow(self, volume):
         from CTForgeryScanLib import scene
 
-        scene.follow(caller)
+        return scene.follow(volume)
 
     def jumpTo(self, volumeNode, ras):
         """Show the CT with its heatmap where it is not shown yet, and move the views to a place of its own RAS."""
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
 
-        if not scene.is_shown(volumeNode):
+        if not views.is_shown(volumeNode):
             self._applyDisplay()
         scene.follow(volumeNode)
-        scene.jump_to(volumeNode, ras)
+        views.jump_to(volumeNode, ras)
         self.resultSection.markSliceInView()
 
     def _applyDisplay(self):
@@ -678,7 +692,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         While another module is open, the views are the user's.
         """
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
 
         if not self.parent.isEntered:
             return
@@ -690,19 +704,19 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 return
         elif self.logic.result(volume) is None:
             if volume is not None:
-                scene.hide_parts_of_others(volume)
+                views.hide_parts_of_others(volume)
             return
         else:
             heatmap = scene.node_of(volume, scene.HEATMAP)
         opacity = node.opacity if node.showHeatmap else 0.0
-        scene.show(volume, heatmap, opacity=opacity, threshold=node.threshold)
-        scene.show_parts(
+        views.show(volume, heatmap, opacity=opacity, threshold=node.threshold)
+        views.show_parts(
             volume,
             legend=node.showLegend and node.showHeatmap,
             outlines=node.showOutlines,
             markers=node.showMarkers,
         )
-        scene.hide_parts_of_others(volume)
+        views.hide_parts_of_others(volume)
 
     def _observeViews(self):
         for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
@@ -772,7 +786,7 @@ class CTForgeryScanTest(ScriptedLoadableModuleTest):
                 self.tearDown()
 
     def test_sample(self):
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
         from CTForgeryScanLib.environment import find_packages
 
         missing = [found.package.name for found in find_packages() if not found.good]
@@ -787,10 +801,10 @@ class CTForgeryScanTest(ScriptedLoadableModuleTest):
         heatmap = slicer.util.arrayFromVolume(scene.node_of(volume, scene.HEATMAP))
         self.assertEqual(len(heatmap), 10)
         self.assertAlmostEqual(float(heatmap.max()), max(s["peak_score"] for s in result["slices"]), places=5)
-        scene.show(volume, scene.node_of(volume, scene.HEATMAP), opacity=0.6, threshold=0.3)
-        scene.jump_to(volume, result["regions"][0]["center_ras"])
+        views.show(volume, scene.node_of(volume, scene.HEATMAP), opacity=0.6, threshold=0.3)
+        views.jump_to(volume, result["regions"][0]["center_ras"])
         if slicer.app.layoutManager() is not None:
-            self.assertEqual(scene.slice_in_view(volume), round(result["regions"][0]["center_ijk"][2]))
+            self.assertEqual(views.slice_in_view(volume), round(result["regions"][0]["center_ijk"][2]))
         self.assertIn("Suspicious", self.logic.summary(volume))
         self.delayDisplay("The forged site was found")
 

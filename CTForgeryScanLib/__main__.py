@@ -178,7 +178,7 @@ def _scan(args: argparse.Namespace) -> int:
     from CTForgeryScanLib.cards import choose_operating_point
     from CTForgeryScanLib.cascade import scan
     from CTForgeryScanLib.models import load_model
-    from CTForgeryScanLib.report import check_writable, write_results
+    from CTForgeryScanLib.report import check_replaceable, check_writable, write_results
 
     model = load_model(args.model)
     # What is wrong for all inputs is said before the first is scanned.
@@ -186,7 +186,9 @@ def _scan(args: argparse.Namespace) -> int:
     check_writable(args.output)
     failed, written = 0, list[Path]()
     for source in args.inputs:
+        place = args.output / _result_name(source)
         try:
+            check_replaceable(place)
             result = scan(
                 source if args.header is None else _with_header(source, args.header),
                 model=model,
@@ -199,7 +201,7 @@ def _scan(args: argparse.Namespace) -> int:
                 on_progress=partial(_show_progress, args, source),
                 on_evidence=partial(_show_evidence_progress, args, source),
             )
-            folder = write_results(result, args.output / _result_name(source), written)
+            folder = write_results(result, place, written)
             written.append(folder)
         except ScanCancelled:
             raise

@@ -38,10 +38,13 @@ def list_models() -> list[dict[str, Any]]:
 
 
 def find_model(name: str | Path) -> Path:
-    """The folder of a shipped model by name, or of any model by its folder; ModelError when there is none."""
-    # A bare name is a shipped model's, whatever lies in the folder that one works in.
-    shipped = models_folder() / name
-    folder = shipped if (shipped / CARD).is_file() else Path(name)
+    """The folder of a shipped model by name, or of any model by its folder; ModelError when there is none.
+
+    A bare name means the shipped model, whatever lies in the working folder; ``./name`` is a folder.
+    """
+    folder = Path(name)
+    if isinstance(name, str) and name == folder.name and (models_folder() / name / CARD).is_file():
+        folder = models_folder() / name
     if not (folder / CARD).is_file():
         known = ", ".join(card["name"] for card in list_models()) or "none"
         raise ModelError(

@@ -224,6 +224,8 @@ def looks_like_dicom(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             head = file.read(_MAGIC_AT + 4)
+    except FileNotFoundError:
+        return False  # a link to nothing
     except OSError as error:
         _unreadable(error)
     return head[_MAGIC_AT:] == b"DICM" or (head[:2] == b"\x08\x00" and head[3:4] == b"\x00" and len(head) > 8)

@@ -62,13 +62,10 @@ def _cannot_write(folder: Path, error: Exception) -> OutputError:
 
 
 def _place_of(result: ScanResult, folder: Path, others: Collection[Path]) -> Path:
-    """Where the result goes. Raises OutputError for a folder with files that no scan wrote: they would be lost."""
+    """Where the result goes. Raises OutputError as ``check_replaceable``."""
     place, number = folder, 1
     while place.exists():
-        if not place.is_dir() or {path.name for path in place.iterdir()} - set(RESULT_FILES):
-            raise OutputError(
-                f"'{place}' exists and holds other things than a result of a scan: give another -o, or move them."
-            )
+        check_replaceable(place)
         try:
             earlier = json.loads((place / RESULT_FILES[0]).read_text(encoding="utf-8"))
             same = earlier["provenance"]["input_sha256"] == result.provenance["input_sha256"]
@@ -81,6 +78,18 @@ def _place_of(result: ScanResult, folder: Path, others: Collection[Path]) -> Pat
         number += 1
         place = folder.with_name(f"{folder.name}-{number}")
     return place
+
+
+def check_replaceable(place: Path) -> None:
+    """Raises OutputError where a file or a folder with files that no scan wrote is there: they would be lost."""
+    if not place.exists():
+        return
+    others = {path.name for path in place.iterdir()} - set(RESULT_FILES) if place.is_dir() else {place.name}
+    # What file managers leave.
+    if {name for name in others if not name.startswith(".") and name not in ("desktop.ini", "Thumbs.db")}:
+        raise OutputError(
+            f"'{place}' exists and holds other things than a result of a scan: give another -o, or move them."
+        )
 
 
 def _replace(part: Path, folder: Path) -> None:

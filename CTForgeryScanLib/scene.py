@@ -1,9 +1,10 @@
-"""A scan in Slicer's scene: handing a CT over, its result as nodes, showing them, and jumping to a place.
+"""A scan in Slicer's scene: handing a CT over, its place, and its result as nodes.
 
-The only file of the library that imports slicer. A CT points to its result (a text node that holds ``result.json``) by
-a node reference, and the result to its CT, heatmap, regions, markers and tables: so all of it is saved and restored
-with the scene, several CTs keep their results apart, and a rescan finds the nodes that it has to update. A copy of a
-CT (cropped, masked, cloned) takes the reference with it, but the result does not point back to it.
+Only this file of the library and ``views.py``, which shows what is here, import slicer. A CT points to its result (a
+text node that holds ``result.json``) by a node reference, and the result to its CT, heatmap, regions, markers and
+tables: so all of it is saved and restored with the scene, several CTs keep their results apart, and a rescan finds the
+nodes that it has to update. A copy of a CT (cropped, masked, cloned) takes the reference with it, but the result does
+not point back to it.
 
 Positions are kept as voxels of the CT: its present matrix and parent transform bring them into the world, whatever
 became of either since the scan.
@@ -226,27 +227,30 @@ def remove_node(node: Any) -> None:
         slicer.mrmlScene.RemoveNode(node)
 
 
-def follow(volume: Any) -> None:
+def follow(volume: Any) -> bool:
     """Put a result where its CT is now: under its parent transform, and moved as its voxels were.
 
-    "Harden transform" and "Center volume" move a CT's own voxels.
+    "Harden transform" and "Center volume" move a CT's own voxels. Returns whether the result was elsewhere.
     """
     result, heatmap = read_result(volume), node_of(volume, HEATMAP)
     if result is None or heatmap is None:
-        return
+        return False
+    moved = False
     for role in (HEATMAP, SEGMENTATION, MARKERS):
         node = node_of(volume, role)
         if node is not None and node.GetTransformNodeID() != volume.GetTransformNodeID():
             node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+            moved = True
     matrix, before = _heatmap_matrix(volume, int(result["parameters"]["slices"][0])), ijk_to_ras(heatmap)
     if not fits(volume, result) or np.allclose(matrix, before, atol=1e-4):
-        return
+        return moved
     heatmap.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    moved = slicer.util.vtkMatrixFromArray(matrix @ np.linalg.inv(before))
+    way = slicer.util.vtkMatrixFromArray(matrix @ np.linalg.inv(before))
     for role in (SEGMENTATION, MARKERS):
         node = node_of(volume, role)
         if node is not None:
-            node.ApplyTransformMatrix(moved)
+            node.ApplyTransformMatrix(way)
+    return True
 
 
 def _name(volume: Any, what: str) -> str:
@@ -407,164 +411,3 @@ def fill_live_heatmap(node: Any, index: int, maps: NDArray[np.float32]) -> None:
     """Put maps [n, r, c] into slices index ... index + n - 1."""
     slicer.util.arrayFromVolume(node)[index : index + len(maps)] = maps
     slicer.util.arrayFromVolumeModified(node)
-
-
-# --- Showing -------------------------------------------------------------------------------------------------------
-
-
-def show(volume: Any, heatmap: Any, *, opacity: float, threshold: float) -> None:
-    """The CT under a heatmap in all slice views; the heatmap is transparent below ``threshold``."""
-    for view in _composite_nodes():
-        changed = view.GetBackgroundVolumeID() != volume.GetID()
-        view.SetBackgroundVolumeID(volume.GetID())
-        view.SetForegroundVolumeID(heatmap.GetID() if heatmap is not None else None)
-        view.SetForegroundOpacity(opacity)
-        if changed:
-            _fit(view)
-    if heatmap is not None:
-        display = heatmap.GetDisplayNode()
-        display.SetThreshold(threshold, 1.0)
-        display.ApplyThresholdOn()
-
-
-def is_in_view(volume: Any) -> bool:
-    """Whether a slice view has the CT as its background."""
-    return any(view.GetBackgroundVolumeID() == volume.GetID() for view in _composite_nodes())
-
-
-def is_shown(volume: Any) -> bool:
-    """Whether a slice view has the CT as its background, under its heatmap where it has one."""
-    heatmap = node_of(volume, HEATMAP)
-    return any(
-        view.GetBackgroundVolumeID() == volume.GetID()
-        and (heatmap is None or view.GetForegroundVolumeID() == heatmap.GetID())
-        for view in _composite_nodes()
-    )
-
-
-def show_parts(volume: Any, *, legend: bool, outlines: bool, markers: bool) -> None:
-    """Show or hide the colour legend of a CT's heatmap, the outlines of its regions and their markers."""
-    heatmap = node_of(volume, HEATMAP)
-    if heatmap is not None:
-        colors = slicer.modules.colors.logic()
-        node = colors.GetColorLegendDisplayNode(heatmap)
-        if node is None and legend:
-            node = colors.AddDefaultColorLegendDisplayNode(heatmap)
-            node.SetTitleText("p(forged)")
-            node.SetNumberOfLabels(3)
-            node.SetLabelFormat("%.1f")
-            node.SetSize(0.07, 0.25)
-            node.SetPosition(0.98, 0.05)
-            node.GetTitleTextProperty().SetFontSize(12)
-            node.GetLabelTextProperty().SetFontSize(12)
-        if node is not None:
-            node.SetVisibility(legend)
-    segmentation = node_of(volume, SEGMENTATION)
-    if segmentation is not None:
-        display = segmentation.GetDisplayNode()
-        display.SetVisibility(outlines)
-        display.SetVisibility2DFill(False)
-    node = node_of(volume, MARKERS)
-    if node is not None:
-        node.GetDisplayNode().SetVisibility(markers)
-
-
-def hide_parts_of_others(volume: Any) -> None:
-    """Let the views show one result: hide the parts of the other CTs' ones, and their heatmaps over this CT."""
-    for other in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        if other is volume or result_node(other) is None:
-            continue
-        show_parts(other, legend=False, outlines=False, markers=False)
-        heatmap = node_of(other, HEATMAP)
-        for view in _composite_nodes() if heatmap is not None else ():
-            if (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) == (
-                volume.GetID(),
-                heatmap.GetID(),
-            ):
-                view.SetForegroundVolumeID(None)
-
-
-def _composite_nodes() -> list[Any]:
-    return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
-
-
-def _slice_logics() -> list[Any]:
-    """None where there are no views, as with --no-main-window."""
-    logics = slicer.app.applicationLogic().GetSliceLogics()
-    return [logics.GetItemAsObject(n) for n in range(logics.GetNumberOfItems())] if logics else []
-
-
-def _fit(view: Any) -> None:
-    for logic in _slice_logics():
-        if logic.GetSliceCompositeNode() is view:
-            logic.FitSliceToBackground()
-            logic.SnapSliceOffsetToIJK()
-
-
-# --- Jumping -------------------------------------------------------------------------------------------------------
-
-
-def jump_to(volume: Any, ras: Sequence[float] | NDArray[np.float64]) -> None:
-    """Move all views that show the CT to a place of its own RAS, on the middle of a slice, and mark it.
-
-    Pan and zoom stay where the place is in sight. Where the CT is oblique or tilted, the views turn to its planes:
-    the axial view would not show a slice of it.
-    """
-    matrix = ijk_to_ras(volume)
-    ijk = np.linalg.solve(matrix, [*ras, 1.0])
-    ijk[2] = np.clip(np.rint(ijk[2]), 0, volume.GetImageData().GetDimensions()[2] - 1)
-    world = to_world(volume, (matrix @ ijk)[:3])
-    nodes = _slice_nodes(volume)
-    if nodes and not any(_shows_slices(node, volume) for node in nodes):
-        for node in nodes:
-            node.RotateToVolumePlane(volume)
-    for node in nodes:
-        node.JumpSliceByOffsetting(*world)
-        if not _in_sight(node, world):
-            node.JumpSliceByCentering(*world)
-    crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode")
-    if crosshair is not None:
-        if crosshair.GetCrosshairMode() == slicer.vtkMRMLCrosshairNode.NoCrosshair:
-            crosshair.SetCrosshairMode(slicer.vtkMRMLCrosshairNode.ShowBasic)
-        crosshair.SetCrosshairRAS(*world)
-
-
-def slice_in_view(volume: Any) -> int | None:
-    """Which slice k of the CT the views show; None where no view shows one."""
-    for node in _slice_nodes(volume):
-        if _shows_slices(node, volume):
-            matrix = node.GetSliceToRAS()
-            local = from_world(volume, [matrix.GetElement(row, 3) for row in range(3)])
-            k = round(float(np.linalg.solve(ijk_to_ras(volume), [*local, 1.0])[2]))
-            return k if 0 <= k < volume.GetImageData().GetDimensions()[2] else None
-    return None
-
-
-def _slice_nodes(volume: Any) -> list[Any]:
-    """The slice nodes of the views that have the CT as background."""
-    return [
-        logic.GetSliceNode()
-        for logic in _slice_logics()
-        if logic.GetSliceCompositeNode().GetBackgroundVolumeID() == volume.GetID()
-    ]
-
-
-def _shows_slices(node: Any, volume: Any) -> bool:
-    """Whether the view's plane is that of the CT's slices: its normal is perpendicular to both their axes."""
-    at, *ends = (
-        to_world(volume, (ijk_to_ras(volume) @ [*ijk, 1.0])[:3])
-        for ijk in np.vstack([np.zeros(3), np.eye(3)[:2]])
-    )
-    axes = np.subtract(ends, at)
-    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
-    matrix = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())
-    normal = np.cross(matrix[:3, 0], matrix[:3, 1])
-    return bool(np.abs(axes @ normal).max() < 1e-3)
-
-
-def _in_sight(node: Any, world: Sequence[float]) -> bool:
-    to_xy = vtk.vtkMatrix4x4()
-    vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), to_xy)
-    x, y, *_ = to_xy.MultiplyPoint((*world, 1.0))
-    width, height, *_ = node.GetDimensions()
-    return bool(0 <= x < width and 0 <= y < height)

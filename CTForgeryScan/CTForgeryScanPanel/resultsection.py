@@ -5,7 +5,7 @@ import html
 import qt
 from slicer.i18n import tr as _
 
-from CTForgeryScanLib import scene
+from CTForgeryScanLib import scene, views
 from CTForgeryScanPanel import texts
 from CTForgeryScanPanel.profileplot import ProfilePlot
 
@@ -77,10 +77,16 @@ class ResultSection:
         self._plot.show(slices, result["parameters"]["slice_threshold"] if slices else 0.0)
         ui.profileTitleLabel.visible = ui.profileLabel.visible = len(slices) > 1
 
+    def refresh(self):
+        """Say anew where regions and slices lie: the CT was moved."""
+        if self._result is not None:
+            self._fillRegions()
+            self._fillSlices()
+
     def markSliceInView(self):
         """Mark in the plot which slice the views show."""
         if self._result is not None:
-            self._plot.mark(scene.slice_in_view(self._volume))
+            self._plot.mark(views.slice_in_view(self._volume))
 
     # --- Jumps -----------------------------------------------------------------------------------------------------
 
@@ -97,7 +103,7 @@ class ResultSection:
         if not self._flagged:
             return
         ks = [s["k"] for s in self._flagged]
-        here = scene.slice_in_view(self._volume)
+        here = views.slice_in_view(self._volume)
         if here is None:
             k = ks[0]
         elif step > 0:

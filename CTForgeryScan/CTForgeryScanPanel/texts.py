@@ -25,6 +25,7 @@ REASONS = {
     "smoothed": _("smoothed"),
     "resampled": _("resampled"),
     "blurred_border": _("blurred border"),
+    "too_little_lung": _("too little lung"),
 }
 """Why a CT cannot be assessed, in two words; the result has the sentence."""
 

@@ -48,18 +48,22 @@ def examine_voxels(volume: Volume, places: list[Kji], device: torch.device, step
 
     Raises what ``step`` raises. Where the memory is too small for them, they say so: the sweep's result stands.
     """
-    noise = lung_noise(volume, part_of(step, 0, 0.35)) if len(volume.hu) >= _FEWEST_SLICES else None
-    reason = _not_judged(volume, noise)
-    if noise is None or reason is not None:
-        return [Finding(not_applicable(test, reason or "")) for test in TESTS]
     for tried in dict.fromkeys((device, torch.device("cpu"))):
         try:
-            return _compare(volume, noise, places, tried, part_of(step, 0.35, 1))
+            return _examine(volume, places, tried, step)
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                 raise
     too_small = "Noise was not examined: the computer's memory is too small for the whole scan."
     return [Finding(not_applicable(test, too_small)) for test in TESTS]
+
+
+def _examine(volume: Volume, places: list[Kji], device: torch.device, step: Step) -> list[Finding]:
+    noise = lung_noise(volume, part_of(step, 0, 0.35)) if len(volume.hu) >= _FEWEST_SLICES else None
+    reason = _not_judged(volume, noise)
+    if noise is None or reason is not None:
+        return [Finding(not_applicable(test, reason or "")) for test in TESTS]
+    return _compare(volume, noise, places, device, part_of(step, 0.35, 1))
 
 
 def _compare(

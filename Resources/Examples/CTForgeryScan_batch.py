@@ -21,7 +21,7 @@ from CTForgeryScan import CTForgeryScanLogic
 def files(paths):
     """(name, function that loads the volume node) of each file."""
     for path in map(Path, paths):
-        yield path.name.removesuffix(".gz").rpartition(".")[0], partial(slicer.util.loadVolume, str(path))
+        yield Path(path.name.removesuffix(".gz")).stem, partial(slicer.util.loadVolume, str(path))
 
 
 def dicom_series():

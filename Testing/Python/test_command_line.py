@@ -22,7 +22,7 @@ import SimpleITK as sitk
 
 import phantoms
 from CTForgeryScanLib.__main__ import main
-from CTForgeryScanLib.cards import DEFAULT_MODEL, find_model
+from CTForgeryScanLib.cards import DEFAULT_MODEL, find_model, models_folder
 from small_models import write_model
 from support import ROOT
 
@@ -132,6 +132,7 @@ class CommandLine(unittest.TestCase):
     def test_scanning_again_replaces_the_result(self) -> None:
         for _ in range(2):
             self.assertEqual(self.scan(self.clean, "-o", self.out)[0], 0)
+            (self.out / "clean" / ".DS_Store").touch()  # a file manager looked at it
         self.assertEqual([p.name for p in self.out.iterdir()], ["clean"])
 
     def test_same_names_get_numbers(self) -> None:
@@ -171,9 +172,10 @@ class CommandLine(unittest.TestCase):
         self.assertEqual((status, err.count("\n")), (2, 1), err)
 
     def test_a_shipped_model_is_meant_whatever_lies_in_the_working_folder(self) -> None:
-        (self.folder / DEFAULT_MODEL).mkdir()
+        own = shutil.copytree(self.model, self.folder / DEFAULT_MODEL)
         with contextlib.chdir(self.folder):
-            self.assertTrue((find_model(DEFAULT_MODEL) / "detector.safetensors").is_file())
+            self.assertEqual(find_model(DEFAULT_MODEL), models_folder() / DEFAULT_MODEL)
+            self.assertEqual(find_model(f"./{DEFAULT_MODEL}").resolve(), own.resolve())
 
     def assert_refused(self, arguments: list[str | Path], *words: str, status: int = 2) -> None:
         """One sentence on stderr with these words, no traceback, nothing left under the output folder."""
@@ -266,7 +268,8 @@ class CommandLine(unittest.TestCase):
         mine = self.out / "clean" / "mine.txt"
         mine.parent.mkdir(parents=True)
         mine.write_text("keep")
-        status, _, err = self.scan(self.clean, "-o", self.out)
+        with mock.patch("CTForgeryScanLib.cascade.scan", side_effect=AssertionError("it was scanned")):
+            status, _, err = self.scan(self.clean, "-o", self.out)
         self.assertEqual(status, 2)
         self.assertIn("holds other things than a result", err)
         self.assertEqual(mine.read_text(), "keep")

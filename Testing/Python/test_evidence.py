@@ -127,8 +127,14 @@ class CopiedNoise(unittest.TestCase):
                 self.assertIn(words, answer.reason or "")
 
     def test_too_little_memory_leaves_the_sweeps_result(self) -> None:
-        for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")):
-            with mock.patch("CTForgeryScanLib.evidence.copied_noise.copied_noise", side_effect=error):
+        for error, where in (
+            (MemoryError(), "lung_noise"),
+            (
+                RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+                "copied_noise.copied_noise",
+            ),
+        ):
+            with mock.patch(f"CTForgeryScanLib.evidence.{where}", side_effect=error):
                 (answer,) = answers(self.untouched, copied_noise.TEST)
             self.assertFalse(answer.applicable)
             self.assertIn("memory is too small", answer.reason or "")

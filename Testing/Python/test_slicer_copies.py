@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import unittest
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 import phantoms
 from slicer_scenes import ResultCase, add_ct, marked_ct, model_folder, oblique, scanned
+from support import ROOT
 
 
 class Case(ResultCase):
@@ -163,7 +165,7 @@ class Moved(Case):
             self.assert_labels_are_the_scans(volume)
 
     def test_what_is_hardened_or_centred_takes_its_result_along(self) -> None:
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
         from SlicerHost import hands
 
         volume = add_ct()
@@ -181,7 +183,7 @@ class Moved(Case):
             np.testing.assert_allclose(marker, self.world(volume, region["center_ijk"]), atol=1e-3)
             hands.click_cell(self.widget.ui.slicesTable, 0)
             hands.click_cell(self.widget.ui.regionsTable, 0)
-            self.assertEqual(scene.slice_in_view(volume), round(region["center_ijk"][2]))
+            self.assertEqual(views.slice_in_view(volume), round(region["center_ijk"][2]))
 
     def test_the_table_says_where_the_crosshair_will_be(self) -> None:
         import slicer
@@ -190,12 +192,23 @@ class Moved(Case):
 
         volume, matrix = add_ct(), np.eye(4)
         matrix[:3, 3] = 100, 0, 50
-        self.put_under(volume, matrix)
         self.show(volume)
+        self.put_under(volume, matrix)
+        volume.HardenTransform()
         hands.click_cell(self.widget.ui.regionsTable, 0)
         crosshair = slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode").GetCrosshairRAS()
         said = [float(n) for n in self.widget.ui.regionsTable.item(0, 4).text().split(",")]
         np.testing.assert_allclose(said, crosshair, atol=1.3)  # the crosshair is in the middle of a slice
+
+    def test_a_ct_that_is_moved_while_another_is_selected(self) -> None:
+        volume, other, matrix = add_ct(name="A"), add_ct(name="B"), np.eye(4)
+        matrix[:3, 3] = 10, 20, 50
+        self.show(volume)
+        self.logic.getParameterNode().inputVolume = other
+        self.put_under(volume, matrix)
+        volume.HardenTransform()
+        self.logic.getParameterNode().inputVolume = volume
+        np.testing.assert_allclose(self.offset(volume), 0, atol=1e-4)
 
     def test_a_ct_of_other_voxels_is_said(self) -> None:
         import slicer
@@ -213,7 +226,7 @@ class Elsewhere(Case):
     def test_views_are_the_users_while_another_module_is_open(self) -> None:
         import slicer
 
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
         from SlicerHost import hands
 
         other = add_ct(phantoms.chest(slices=12, size=192), name="other")
@@ -225,8 +238,11 @@ class Elsewhere(Case):
         hands.wait_until(lambda: not self.logic.job.isRunning, 120)
         self.assertEqual(self.widget.ui.verdictLabel.text, "Suspicious: 1 region")
         self.assertEqual(self.composite().GetBackgroundVolumeID(), other.GetID())
+        shown = [scene.node_of(volume, role).GetDisplayNode() for role in (scene.SEGMENTATION, scene.MARKERS)]
+        self.assertEqual([node.GetVisibility() for node in shown], [0, 0], "nor is anything drawn over them")
         self.widget.parent.enter()
-        self.assertTrue(scene.is_shown(volume), "who comes back sees what was found")
+        self.assertTrue(views.is_shown(volume), "who comes back sees what was found")
+        self.assertTrue(shown[0].GetVisibility() and not shown[0].GetVisibility2DFill())
         slicer.util.setSliceViewerLayers(background=other, foreground=None)
         self.widget.parent.exit()
         self.widget.parent.enter()
@@ -235,7 +251,7 @@ class Elsewhere(Case):
     def test_a_scene_that_is_loaded_keeps_its_views(self) -> None:
         import slicer
 
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import views
         from SlicerHost import hands
 
         self.show(add_ct(name="scanned"))
@@ -250,7 +266,7 @@ class Elsewhere(Case):
         self.assertEqual(self.composite().GetBackgroundVolumeID(), slicer.util.getNode("PET").GetID())
         self.assertEqual(self.widget.ui.verdictLabel.text, "Suspicious: 1 region")
         hands.click_cell(self.widget.ui.regionsTable, 0)
-        self.assertTrue(scene.is_shown(slicer.util.getNode("scanned")))
+        self.assertTrue(views.is_shown(slicer.util.getNode("scanned")))
 
 
 class Parts(Case):
@@ -293,11 +309,12 @@ class Parts(Case):
     def test_every_refusal_has_words(self) -> None:
         from CTForgeryScanPanel import texts
 
-        library = Path(phantoms.__file__).parents[2] / "CTForgeryScanLib" / "assessable.py"
-        code = library.read_text(encoding="utf-8")
-        for line in code.splitlines():
-            if 'Reason("' in line and '"refuse"' in line:
-                self.assertIn(line.split('Reason("')[1].split('"')[0], texts.REASONS)
+        found = set()
+        for name in ("assessable.py", "cascade.py"):
+            code = (ROOT / "CTForgeryScanLib" / name).read_text(encoding="utf-8")
+            found |= set(re.findall(r'Reason\(\s*(?:code=)?"(\w+)",\s*(?:severity=)?"refuse"', code))
+        self.assertTrue({"lossy", "too_little_lung"} <= found)
+        self.assertEqual(found - texts.REASONS.keys(), set())
 
 
 if __name__ == "__main__":

@@ -36,9 +36,9 @@ class Panel(ResultCase):
         self.assertEqual(len(result["slices"]), 12)
 
     def slice_in_view(self) -> int | None:
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import views
 
-        return scene.slice_in_view(self.widget.logic.getParameterNode().inputVolume)
+        return views.slice_in_view(self.widget.logic.getParameterNode().inputVolume)
 
     def test_the_words_of_the_other_verdicts(self) -> None:
         volume = add_ct(phantoms.chest(slices=12, size=192))
@@ -171,7 +171,7 @@ class Geometry(ResultCase):
     def test_a_jump_leads_to_the_slice_wherever_the_ct_lies(self) -> None:
         import slicer
 
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
         from SlicerHost import hands
 
         plain = phantoms.geometry()
@@ -193,7 +193,7 @@ class Geometry(ResultCase):
                     volume.SetAndObserveTransformNodeID(node.GetID())
                 self.show(volume)
                 hands.click_cell(self.widget.ui.slicesTable, 3)
-                self.assertEqual(scene.slice_in_view(volume), 5)
+                self.assertEqual(views.slice_in_view(volume), 5)
                 # Independent of the code under test: the plane of the red view goes through slice 5, all of it.
                 slice_to_ras = slicer.util.arrayFromVTKMatrix(self.red().mrmlSliceNode().GetSliceToRAS())
                 normal = np.cross(slice_to_ras[:3, 0], slice_to_ras[:3, 1])
@@ -207,7 +207,7 @@ class Geometry(ResultCase):
     def test_a_ct_that_is_moved_after_the_scan_takes_its_result_along(self) -> None:
         import slicer
 
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
         from SlicerHost import hands
 
         volume = add_ct()
@@ -218,7 +218,7 @@ class Geometry(ResultCase):
         node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
         volume.SetAndObserveTransformNodeID(node.GetID())
         hands.click_cell(self.widget.ui.slicesTable, 0)
-        self.assertEqual(scene.slice_in_view(volume), 2)
+        self.assertEqual(views.slice_in_view(volume), 2)
         self.assertEqual(scene.node_of(volume, scene.HEATMAP).GetTransformNodeID(), node.GetID())
 
     def test_heatmap_voxels_lie_on_their_windows(self) -> None:
@@ -236,7 +236,7 @@ class Geometry(ResultCase):
         """A heatmap that is hot around one CT voxel, drawn by Slicer's own views: its middle is that voxel."""
         import slicer
 
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
         from SlicerHost import hands
 
         volume = add_ct()
@@ -248,7 +248,7 @@ class Geometry(ResultCase):
         node = self.widget.logic.getParameterNode()
         node.showOutlines = node.showLegend = False
         slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode").SetCrosshairMode(0)
-        scene.jump_to(volume, (scene.ijk_to_ras(volume) @ [96, 96, k, 1])[:3])
+        views.jump_to(volume, (scene.ijk_to_ras(volume) @ [96, 96, k, 1])[:3])
         slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode").SetCrosshairMode(0)
         node.opacity = 1.0
         hands.process_events()
@@ -331,7 +331,7 @@ class Scene(ResultCase):
     def test_a_saved_scene_brings_the_result_back(self) -> None:
         import slicer
 
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
         from SlicerHost import hands
 
         result = self.show(add_ct())
@@ -349,7 +349,7 @@ class Scene(ResultCase):
             volume = slicer.util.getNode("CT")
             self.assertEqual(scene.read_result(volume), result)
             hands.click_cell(ui.slicesTable, 1)
-            self.assertEqual(scene.slice_in_view(volume), 3)
+            self.assertEqual(views.slice_in_view(volume), 3)
             written = Path(folder, "written")
             self.widget.logic.exportResult(volume, written)
             self.assertEqual(json.loads((written / "result.json").read_text(encoding="utf-8")), result)

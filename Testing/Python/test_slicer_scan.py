@@ -73,7 +73,7 @@ class Panel(ScanCase):
         import slicer
         from CTForgeryScanPanel.scanjob import ScanState
 
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
 
         volume = add_ct(marked_ct(40))
         self.select(volume)
@@ -117,7 +117,7 @@ class Panel(ScanCase):
         whole = slicer.util.arrayFromVolume(scene.node_of(volume, scene.HEATMAP))
         np.testing.assert_array_equal(partial_map, whole[:8])
         self.assertEqual(self.ui.verdictLabel.text, "Suspicious: 1 region")
-        self.assertEqual(scene.slice_in_view(volume), 5, "the first region is shown at once")
+        self.assertEqual(views.slice_in_view(volume), 5, "the first region is shown at once")
         self.assertIsNone(slicer.mrmlScene.GetFirstNodeByName("CT heatmap (scanning)"))
 
     def test_every_state_has_its_look(self) -> None:
@@ -203,7 +203,7 @@ class Panel(ScanCase):
         self.assertFalse(process_lives(job._worker.pid))
 
     def test_one_slice_and_a_range(self) -> None:
-        from CTForgeryScanLib import scene
+        from CTForgeryScanLib import scene, views
         from SlicerHost import hands
 
         volume = add_ct()
@@ -214,8 +214,8 @@ class Panel(ScanCase):
         self.assertEqual(self.widget._slices(), (0, 4))
         hands.click(self.ui.allSlicesButton)
         self.assertIsNone(self.widget._slices())
-        scene.show(volume, None, opacity=0, threshold=0)
-        scene.jump_to(volume, (scene.ijk_to_ras(volume) @ [90, 90, 4, 1])[:3])
+        views.show(volume, None, opacity=0, threshold=0)
+        views.jump_to(volume, (scene.ijk_to_ras(volume) @ [90, 90, 4, 1])[:3])
         hands.click(self.ui.visibleSliceCheckBox)
         self.assertTrue(node.visibleSliceOnly)
         self.start()

@@ -55,9 +55,17 @@ def _folders(root: Path) -> list[Path]:
     found = []
     for parent, folders, names in os.walk(root):
         folders.sort()
-        if any(looks_like_dicom(Path(parent, name)) for name in sorted(names)):
+        if any(map(_may_be_dicom, (Path(parent, name) for name in sorted(names)))):
             found.append(Path(parent))
     return found
+
+
+def _may_be_dicom(file: Path) -> bool:
+    """True also for what cannot be read: why its folder is left out is then said."""
+    try:
+        return looks_like_dicom(file)
+    except InputError:
+        return True
 
 
 def _patient(file: Path) -> str | None:
