@@ -255,8 +255,8 @@ def _unjudged(volume: Volume, heatmap: Heatmap) -> Reason | None:
     lung = np.array([has_lung(plane.astype(np.float32), volume.spacing_mm) for plane in volume.hu])
     judged = heatmap.p.any(axis=(1, 2))
     passed_over = int((lung & ~judged).sum())
-    if passed_over <= judged.sum():
-        return None
+    if passed_over <= judged.sum() or not judged.any():
+        return None  # where none was judged, ``_TOO_LITTLE_LUNG`` says so
     text = (
         f"Of the slices that hold lung the detector judged {int(judged.sum())} and passed over {passed_over}, for it "
         "knows lung within a chest only; scan the whole field of view."
