@@ -207,6 +207,10 @@ class WholeRun(unittest.TestCase):
         with mock.patch("training.tables.study.judge_fold", side_effect=AssertionError("judged again")):
             self.command()
         self.assertEqual(self.out.read_text(encoding="utf-8"), text)
+        scale = yaml.safe_load(self.scale.read_text(encoding="utf-8"))
+        self.scale.write_text(yaml.safe_dump(scale | {"recipe": {"seed": 7}}), encoding="utf-8")
+        with self.assertRaisesRegex(InputError, "DCT-linear.json' is of another configuration"):
+            self.command()
 
 
 class Networks(unittest.TestCase):

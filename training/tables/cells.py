@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,8 @@ class JudgedFold:
     slices: list[JudgedSlice]
     learnt_forged: int
     seconds: float
+    recipe: dict[str, Any]
+    """The configuration of its training; empty for the dense detector, which is not trained here."""
 
 
 WindowLogits = Callable[[NDArray[np.int16]], NDArray[np.float32]]
@@ -110,10 +113,10 @@ def judge_fold(method: Method, parts: Parts, scale: Scale, folder: Path, group: 
             Said(second.score(h), second.is_forged(h), float(h.max()), _peak_on_site(s, h, scale.every))
             for s, h in zip(parts.test, heatmaps, strict=True)
         ]
-    return judged_fold(parts, said, time.monotonic() - started)
+    return judged_fold(parts, said, time.monotonic() - started, asdict(config))
 
 
-def judged_fold(parts: Parts, said: Sequence[Said], seconds: float) -> JudgedFold:
+def judged_fold(parts: Parts, said: Sequence[Said], seconds: float, recipe: dict[str, Any]) -> JudgedFold:
     """What was said of the test slices, with what has to be known of them."""
     leaked = parts.scans_on_both_sides()
     return JudgedFold(
@@ -130,6 +133,7 @@ def judged_fold(parts: Parts, said: Sequence[Said], seconds: float) -> JudgedFol
         ],
         learnt_forged=sum(bool(s.forged) for s in parts.training),
         seconds=round(seconds, 1),
+        recipe=json.loads(json.dumps(recipe)),  # as it is read again
     )
 
 

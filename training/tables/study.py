@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -95,6 +96,7 @@ class Study:
             zip(self._files(cell, ".json"), self._files(cell, ".failed"), strict=True)
         ):
             if kept.exists():
+                self._check_recipe(cell, kept)
                 continue
             print(f"{cell.name}: fold {fold + 1} of {self.scale.folds_run}", flush=True)
             parts = self._parts(cell, fold)
@@ -156,7 +158,15 @@ class Study:
         started = time.monotonic()
         by_name = {j.slice.name: j for j in read_judged(self.slices, self._patient_folds, self.runs)}
         said = [_said(by_name[s.name]) for s in parts.test]
-        return judged_fold(parts, said, time.monotonic() - started)
+        return judged_fold(parts, said, time.monotonic() - started, {})
+
+    def _check_recipe(self, cell: Cell, kept: Path) -> None:
+        """Raises InputError for a result of another configuration, which would stand in this one's table."""
+        recipe = {} if cell.method.dense else asdict(cell.method.config(self.scale))
+        if read_fold(kept).recipe != json.loads(json.dumps(recipe)):
+            raise InputError(
+                f"'{kept}' is of another configuration: give another --runs, or remove the folder of its fold."
+            )
 
     def _left_out(self, cell: Cell) -> str | None:
         if cell.method.dense and cell.split == "leaking":
