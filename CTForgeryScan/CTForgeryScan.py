@@ -127,7 +127,7 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
         self._onChange = None
         self._resultFolders = {}
         # Scripts do not call cleanup(), and the folders hold pictures of the CT.
-        weakref.finalize(self, self._removeFolders, self._resultFolders)
+        self._finalizer = weakref.finalize(self, self._removeFolders, self._resultFolders)
         self._timer = qt.QTimer()
         self._timer.setInterval(self.INTERVAL_MS)
         self._timer.connect("timeout()", self._advance)
@@ -202,13 +202,12 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
     def cleanup(self):
         """End the worker and remove what it wrote: the logic is not used again."""
         self.abort()
-        self._removeFolders(self._resultFolders)
+        self._finalizer()
 
     @staticmethod
     def _removeFolders(folders):
         for folder in folders.values():
             shutil.rmtree(folder.parent.parent, ignore_errors=True)
-        folders.clear()
 
     def result(self, volumeNode):
         """The result of a CT, from this session or from a scene that was loaded; None where there is none."""

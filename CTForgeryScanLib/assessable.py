@@ -34,7 +34,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,15 +60,12 @@ _PLANNING_SYSTEMS = re.compile(
 )
 
 
-Severity: TypeAlias = Literal["warn", "refuse"]
-
-
 @dataclass(frozen=True)
 class Reason:
     """One thing that speaks against scanning: ``warn`` (scanned, with doubt) or ``refuse`` (not scanned)."""
 
     code: str
-    severity: Severity
+    severity: Literal["warn", "refuse"]
     text: str
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from CTForgeryScanLib import __version__
-from CTForgeryScanLib.assessable import Assessment, Reason, Severity, assess, has_lung
+from CTForgeryScanLib.assessable import Assessment, Reason, assess, has_lung
 from CTForgeryScanLib.cards import DEFAULT_MODEL, choose_operating_point
 from CTForgeryScanLib.errors import InputError, ScanCancelled
 from CTForgeryScanLib.evidence import examine_header, examine_voxels
@@ -163,9 +163,7 @@ def scan(
             heatmap=None,
             labels=None,
             parameters=parameters,
-            provenance=_provenance(
-                loaded, sweeper.ran, whole, _left_out(whole, first, stop), time.monotonic() - started
-            ),
+            provenance=_provenance(loaded, sweeper.ran, whole, (first, stop), started),
             slices_of_input=len(whole.hu),
             findings=tuple(findings),
         )
@@ -201,8 +199,9 @@ def scan(
     regions += regions_of_findings(whole, findings, len(regions))
     if not found.enough_lung:
         # What the evidence found stands nevertheless.
-        severity: Severity = "warn" if regions else "refuse"
-        assessment = assessment.with_reason(replace(_TOO_LITTLE_LUNG, severity=severity))
+        assessment = assessment.with_reason(
+            replace(_TOO_LITTLE_LUNG, severity="warn" if regions else "refuse")
+        )
         if not regions:
             return not_assessable()
     suspicious = bool(regions) or (alone and bool(flagged.any()))
@@ -216,9 +215,7 @@ def scan(
         heatmap=heatmap,
         labels=with_evidence(found.labels, regions, first),
         parameters=parameters,
-        provenance=_provenance(
-            loaded, sweeper.ran, whole, _left_out(whole, first, stop), time.monotonic() - started
-        ),
+        provenance=_provenance(loaded, sweeper.ran, whole, (first, stop), started),
         slices_of_input=len(whole.hu),
         findings=tuple(findings),
     )
@@ -310,17 +307,17 @@ def _slice_results(
     return tuple(results)
 
 
-def _left_out(volume: Volume, first: int, stop: int) -> tuple[str, ...]:
-    """That slices were left out, in a sentence, where some were."""
-    count = len(volume.hu)
-    if (first, stop) == (0, count):
-        return ()
-    return (f"Only slices {first} to {stop - 1} of {count} were scanned; the model has not seen the others.",)
-
-
 def _provenance(
-    model: Model, ran: Sweep, volume: Volume, notes: tuple[str, ...], seconds: float
+    model: Model, ran: Sweep, volume: Volume, slices: tuple[int, int], started: float
 ) -> dict[str, Any]:
+    """``volume`` is the whole one, ``started`` what ``time.monotonic`` said."""
+    notes = list(ran.notes)
+    (first, stop), count = slices, len(volume.hu)
+    if stop - first < count:
+        only = (
+            f"Only slices {first} to {stop - 1} of {count} were scanned; the model has not seen the others."
+        )
+        notes.insert(0, only)
     return {
         "version": __version__,
         "torch": torch.__version__,
@@ -329,7 +326,7 @@ def _provenance(
         "input_sha256": volume.sha256,
         "device": ran.device,
         "precision": ran.precision,
-        "notes": [*notes, *ran.notes],
-        "seconds": round(seconds, 3),
+        "notes": notes,
+        "seconds": round(time.monotonic() - started, 3),
         "cpus": os.cpu_count(),
     }

@@ -82,9 +82,15 @@ def _place_of(result: ScanResult, folder: Path, others: Collection[Path]) -> Pat
 
 def check_replaceable(place: Path) -> None:
     """Raises OutputError where a file or a folder with files that no scan wrote is there: they would be lost."""
-    if not place.exists():
+    try:
+        there = {path.name for path in place.iterdir()}
+    except FileNotFoundError:
         return
-    others = {path.name for path in place.iterdir()} - set(RESULT_FILES) if place.is_dir() else {place.name}
+    except NotADirectoryError:
+        there = {place.name}
+    except OSError as error:
+        raise _cannot_write(place, error) from error
+    others = there - set(RESULT_FILES)
     # What file managers leave.
     if {name for name in others if not name.startswith(".") and name not in ("desktop.ini", "Thumbs.db")}:
         raise OutputError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,12 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise InputError(f"The configuration '{path}' holds no settings: give a file like ctgan-v2.yaml.")
     return settings
+
+
+def as_json(config: Any) -> dict[str, Any]:
+    """A configuration, a dataclass, as JSON gives it back: to compare with one that was written."""
+    read: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return read
 
 
 def check_names(path: Path, given: Collection[str], known: Collection[str], needed: Collection[str]) -> None:

@@ -28,7 +28,7 @@ from CTForgeryScanLib.heatmap import Sweeper
 from CTForgeryScanLib.places import place_logits
 from CTForgeryScanLib.windows import centres
 from training.command import run_command
-from training.config import Config
+from training.config import Config, as_json
 from training.crops import Mix
 from training.evaluate import SITE_PX
 from training.experiment import arguments, read_experiment
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     experiment = read_experiment(args)
     config = experiment.config
-    check_settings(args.runs, "matrix.json", json.loads(json.dumps(asdict(config))))
+    check_settings(args.runs, "matrix.json", as_json(config))
     kept, held_out = _divided(experiment.slices, experiment.fold_of)
     by_name, only_asked = _by_name(args.forger), _by_name(args.ask)
     if both := by_name.keys() & only_asked.keys():

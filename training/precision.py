@@ -10,7 +10,7 @@ from CTForgeryScanLib.heatmap import choose_precision
 def mixed_precision(device: torch.device, precision: str = "bfloat16") -> torch.autocast:
     """Computes layers in ``precision``, torch's name of it; float32 changes nothing.
 
-    Nor does bfloat16 on a CPU without instructions for it, which would imitate it five to twenty times slower.
+    Nor does bfloat16 on a CPU without instructions for it, which would imitate it many times slower.
     """
     imitated = precision == "bfloat16" and choose_precision("auto", device) == "float32"
     return torch.autocast(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -25,7 +24,7 @@ from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
 from training.checkpoint import Checkpoint
 from training.command import run_command
-from training.config import Config
+from training.config import Config, as_json
 from training.crops import GENUINE, TASKS, CropSampler
 from training.distributed import ALONE, Group, process_group
 from training.experiment import arguments, read_experiment
@@ -203,7 +202,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                     kept = mark_hard_places(kept, before)
             detector = train([*kept, *made], experiment.config, folder, group, start)
             if group.is_first:
-                facts = {"config": json.dumps(detector.config), "training": _as_json(experiment.config)}
+                facts = {
+                    "config": json.dumps(detector.config),
+                    "training": json.dumps(as_json(experiment.config)),
+                }
                 save_file(detector.state_dict(), trained, facts)
                 (folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
@@ -216,14 +218,10 @@ def _checked(asked: Sequence[str], fold_of: Mapping[str, int]) -> Sequence[str]:
     return asked
 
 
-def _as_json(config: Config) -> str:
-    return json.dumps(asdict(config), sort_keys=True)
-
-
 def _check_configuration(path: Path, config: Config) -> None:
     """Raises InputError for a detector that another configuration trained."""
     with safe_open(path, "pt") as file:
-        if file.metadata().get("training") != _as_json(config):
+        if json.loads(file.metadata().get("training", "null")) != as_json(config):
             raise InputError(
                 f"'{path}' was trained by another configuration: give another --runs, or remove it."
             )

@@ -157,7 +157,7 @@ class Panel(ScanCase):
         self.assertIs(job.state, ScanState.CANCELLING)
         self.assertEqual(self.ui.statusLabel.text, "Cancelling…")
         self.wait()
-        self.assertLess(time.monotonic() - asked, 2)
+        self.assertLess(time.monotonic() - asked, 5)
         self.assertFalse(process_lives(pid))
         self.assertFalse(folder.exists())
         self.assertEqual(scene.read_result(volume), earlier)

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.windows import CENTRE, STRIDE, circle_mask, grid_shape
+from training.config import as_json
 from training.detectors.dct import fit_dct
 from training.detectors.networks import load_scorer, read_trained_config, save_network
 from training.detectors.scorers import (
@@ -113,7 +114,7 @@ def judge_fold(method: Method, parts: Parts, scale: Scale, folder: Path, group: 
             Said(second.score(h), second.is_forged(h), float(h.max()), _peak_on_site(s, h, scale.every))
             for s, h in zip(parts.test, heatmaps, strict=True)
         ]
-    return judged_fold(parts, said, time.monotonic() - started, asdict(config))
+    return judged_fold(parts, said, time.monotonic() - started, as_json(config))
 
 
 def judged_fold(parts: Parts, said: Sequence[Said], seconds: float, recipe: dict[str, Any]) -> JudgedFold:
@@ -133,7 +134,7 @@ def judged_fold(parts: Parts, said: Sequence[Said], seconds: float, recipe: dict
         ],
         learnt_forged=sum(bool(s.forged) for s in parts.training),
         seconds=round(seconds, 1),
-        recipe=json.loads(json.dumps(recipe)),  # as it is read again
+        recipe=recipe,
     )
 
 

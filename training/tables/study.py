@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from CTForgeryScanLib.cards import DEFAULT_MODEL
 from CTForgeryScanLib.errors import CTForgeryScanError, InputError
 from CTForgeryScanLib.heatmap import Sweeper
-from training.config import Config, FalseAlarms
+from training.config import Config, FalseAlarms, as_json
 from training.distributed import Group
 from training.evaluate import SITE_PX, Judged, read_judged
 from training.fit_slice_classifier import fit
@@ -162,8 +161,8 @@ class Study:
 
     def _check_recipe(self, cell: Cell, kept: Path) -> None:
         """Raises InputError for a result of another configuration, which would stand in this one's table."""
-        recipe = {} if cell.method.dense else asdict(cell.method.config(self.scale))
-        if read_fold(kept).recipe != json.loads(json.dumps(recipe)):
+        recipe = {} if cell.method.dense else as_json(cell.method.config(self.scale))
+        if read_fold(kept).recipe != recipe:
             raise InputError(
                 f"'{kept}' is of another configuration: give another --runs, or remove the folder of its fold."
             )
