@@ -667,9 +667,15 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             control.visible = result is not None
 
     def onVolumeModified(self, caller, event):
-        """The CT was moved, by a transform or for good: its result goes with it, and the tables say where it is."""
+        """The CT was moved, by a transform or for good, or its voxels were changed.
+
+        Its result goes with it, the tables say where that is, and the notes that it was changed.
+        """
+        if self.logic.result(caller) is None:
+            return  # it is being removed
         if self._follow(caller):
-            self.resultSection.refresh()
+            self.resultSection.fillPlaces()
+        self.resultSection.fillNotes()
 
     def _follow(self, volume):
         from CTForgeryScanLib import scene

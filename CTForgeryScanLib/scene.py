@@ -13,8 +13,10 @@ became of either since the scan.
 from __future__ import annotations
 
 import json
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,9 @@ RESULT, CT = "CTForgeryScanResult", "CTForgeryScanCT"
 HEATMAP, SEGMENTATION, MARKERS = "CTForgeryScanHeatmap", "CTForgeryScanSegmentation", "CTForgeryScanMarkers"
 REGION_TABLE, SLICE_TABLE = "CTForgeryScanRegions", "CTForgeryScanSlices"
 """Roles of the node references: RESULT leads from the CT to its result, the others from there to the other nodes."""
+
+VOXELS = "CTForgeryScanVoxels"
+"""Attribute of a result's node: the ``checksum`` of the voxels that were scanned."""
 
 _MADE = (HEATMAP, SEGMENTATION, MARKERS, REGION_TABLE, SLICE_TABLE)
 
@@ -92,6 +97,18 @@ def _write_nrrd(
         for k in range(0, len(voxels), step):
             file.write(np.ascontiguousarray(voxels[k : k + step], voxels.dtype.newbyteorder("<")).tobytes())
             yield min(1.0, (k + step) / len(voxels))
+
+
+def checksum(volume: Any) -> str:
+    """CRC-32 of a volume node's voxels: tells later whether they are the ones that were scanned."""
+    return _checksum(volume.GetID(), volume.GetImageData().GetMTime())
+
+
+@lru_cache(maxsize=8)
+def _checksum(node_id: str, _modified: int) -> str:
+    """Worked out anew only when the image was modified: a CT that is moved about asks at every step."""
+    voxels = slicer.util.arrayFromVolume(slicer.mrmlScene.GetNodeByID(node_id))
+    return f"{zlib.crc32(np.ascontiguousarray(voxels).data):08x}"
 
 
 def dicom_file(volume: Any) -> Path | None:
@@ -161,8 +178,14 @@ def read_result(volume: Any) -> dict[str, Any] | None:
     return result if isinstance(result, dict) else None
 
 
-def fits(volume: Any, result: dict[str, Any]) -> bool:
-    """Whether the CT still has the voxels that were scanned, as far as their number and size tell."""
+def is_as_scanned(volume: Any) -> bool:
+    """Whether a CT with a result still has the voxels that were scanned, wherever they lie now."""
+    result, scanned = read_result(volume), result_node(volume).GetAttribute(VOXELS)
+    return result is not None and _has_grid(volume, result) and scanned in (None, checksum(volume))
+
+
+def _has_grid(volume: Any, result: dict[str, Any]) -> bool:
+    """Whether the CT has as many voxels as were scanned, of the same size."""
     size = volume.GetImageData().GetDimensions() if volume.GetImageData() else (0, 0, 0)
     scanned = result["input"]
     return list(size[::-1]) == scanned["shape"] and bool(
@@ -182,13 +205,18 @@ def node_of(volume: Any, role: str) -> Any:
 
 
 def store_result(
-    volume: Any, text: str, heatmap: NDArray[np.float32] | None, labels: NDArray[np.uint8] | None
+    volume: Any,
+    text: str,
+    voxels: str,
+    heatmap: NDArray[np.float32] | None,
+    labels: NDArray[np.uint8] | None,
 ) -> dict[str, Any]:
     """Make or update the nodes of a CT's result, and return it.
 
     Args:
         volume: the CT's node.
         text: what ``result.json`` holds.
+        voxels: ``checksum`` of the CT when it was scanned.
         heatmap: p(forged) [k, r, c]; None, like ``labels``, where the CT was not assessable.
         labels: region ids [k, r, c].
     """
@@ -199,6 +227,7 @@ def store_result(
         volume.SetNodeReferenceID(RESULT, node.GetID())
         node.SetNodeReferenceID(CT, volume.GetID())
     node.SetText(text)
+    node.SetAttribute(VOXELS, voxels)
     if heatmap is None or labels is None:
         for role in _MADE:
             remove_node(node.GetNodeReference(role))
@@ -242,7 +271,7 @@ def follow(volume: Any) -> bool:
             node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
             moved = True
     matrix, before = _heatmap_matrix(volume, int(result["parameters"]["slices"][0])), ijk_to_ras(heatmap)
-    if not fits(volume, result) or np.allclose(matrix, before, atol=1e-4):
+    if not _has_grid(volume, result) or np.allclose(matrix, before, atol=1e-4):
         return moved
     heatmap.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
     way = slicer.util.vtkMatrixFromArray(matrix @ np.linalg.inv(before))

@@ -67,9 +67,7 @@ class ResultSection:
                 f"QLabel {{ background-color: {VERDICT_COLOURS[result['verdict']]}; color: white;"
                 " font-weight: bold; font-size: 14pt; padding: 8px; border-radius: 4px; }"
             )
-            lines = [html.escape(sentence) for sentence in texts.notes(volumeNode, result)]
-            ui.notesLabel.text = "<br>".join(f"• {line}" for line in lines)
-            ui.notesLabel.visible = bool(lines)
+            self.fillNotes()
         self._fillEvidence()
         self._fillRegions()
         self._fillSlices()
@@ -77,8 +75,15 @@ class ResultSection:
         self._plot.show(slices, result["parameters"]["slice_threshold"] if slices else 0.0)
         ui.profileTitleLabel.visible = ui.profileLabel.visible = len(slices) > 1
 
-    def refresh(self):
-        """Say anew where regions and slices lie: the CT was moved."""
+    def fillNotes(self):
+        """Say what speaks against trusting the scan, such as that the CT was changed since."""
+        if self._result is not None:
+            lines = [html.escape(sentence) for sentence in texts.notes(self._volume, self._result)]
+            self._ui.notesLabel.text = "<br>".join(f"• {line}" for line in lines)
+            self._ui.notesLabel.visible = bool(lines)
+
+    def fillPlaces(self):
+        """Say where regions and slices lie, anew when the CT was moved."""
         if self._result is not None:
             self._fillRegions()
             self._fillSlices()

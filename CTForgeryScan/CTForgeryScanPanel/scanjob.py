@@ -77,6 +77,7 @@ class ScanJob:
         self._input = self._folder / "ct.nrrd"
         self._live = self._folder / "live.f32"
         self._writing = scene.write_volume(volumeNode, self._input)
+        self._voxels = None
         self._worker = None
         self._answer = None
         self._importing = self._import()
@@ -121,6 +122,7 @@ class ScanJob:
         """Write the next piece of the voxels; after the last one start the worker."""
         if next(self._writing, None) is not None:
             return
+        self._voxels = scene.checksum(self.volumeNode)
         settings = self.settings
         arguments = ["scan", str(self._input), "-o", str(self._folder / "out"), "--progress", "json"]
         arguments += ["--model", settings.model, "--device", settings.device, "--live", str(self._live)]
@@ -188,7 +190,7 @@ class ScanJob:
             heatmap = self._maps(0, self.of)
             labels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "regions.seg.nrrd")))
         yield
-        self.result = scene.store_result(self.volumeNode, text, heatmap, labels)
+        self.result = scene.store_result(self.volumeNode, text, self._voxels, heatmap, labels)
         self.resultFolder = folder
         yield
         self._end(ScanState.IDLE)

@@ -101,7 +101,9 @@ def verdictText(result):
 
 def notes(volume, result):
     """Sentences that speak against trusting the scan, or that say how it went."""
-    changed = () if scene.fits(volume, result) else (_("The CT was changed since this scan: scan it again."),)
+    changed = (
+        () if scene.is_as_scanned(volume) else (_("The CT was changed since this scan: scan it again."),)
+    )
     return [
         *changed,
         *(reason["text"] for reason in result["reasons"]),

@@ -81,7 +81,7 @@ def scan_into_scene(volume: Any, **changes: Any) -> dict[str, Any]:
         region["center_ras"] = (scene.ijk_to_ras(volume) @ [*region["center_ijk"], 1])[:3].tolist()
     text = json.dumps(result)
     heatmap = None if found.heatmap is None else found.heatmap.p
-    return scene.store_result(volume, text, heatmap, found.labels)
+    return scene.store_result(volume, text, scene.checksum(volume), heatmap, found.labels)
 
 
 @functools.cache

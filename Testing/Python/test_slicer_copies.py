@@ -222,6 +222,23 @@ class Moved(Case):
         self.logic.getParameterNode().inputVolume = volume
         self.assertIn("was changed", self.widget.ui.notesLabel.text)
 
+    def test_a_ct_edited_in_place_is_said_at_once_and_after_loading(self) -> None:
+        import slicer
+
+        volume = add_ct()
+        self.scan(volume)
+        self.logic.getParameterNode().inputVolume = volume
+        slicer.util.saveScene(str(self.folder / "as scanned.mrb"))
+        slicer.util.arrayFromVolume(volume)[5, 90:100, 90:100] = -700
+        slicer.util.arrayFromVolumeModified(volume)
+        self.assertIn("was changed", self.widget.ui.notesLabel.text)
+        slicer.util.saveScene(str(self.folder / "edited.mrb"))
+        for name, said in (("as scanned", False), ("edited", True)):
+            slicer.mrmlScene.Clear()
+            slicer.util.loadScene(str(self.folder / f"{name}.mrb"))
+            self.assertEqual(self.widget.ui.verdictLabel.text, "Suspicious: 1 region")
+            self.assertEqual("was changed" in self.widget.ui.notesLabel.text, said)
+
 
 class Elsewhere(Case):
     def test_views_are_the_users_while_another_module_is_open(self) -> None:

@@ -244,7 +244,7 @@ class Geometry(ResultCase):
         c, r, k = 22, 29, 5
         p = np.zeros((12, 41, 41), np.float32)
         p[k, r - 1 : r + 2, c - 1 : c + 2] = 1.0
-        scene.store_result(volume, json.dumps(result), p, np.zeros(p.shape, np.uint8))
+        scene.store_result(volume, json.dumps(result), scene.checksum(volume), p, np.zeros(p.shape, np.uint8))
         node = self.widget.logic.getParameterNode()
         node.showOutlines = node.showLegend = False
         slicer.mrmlScene.GetSingletonNode("default", "vtkMRMLCrosshairNode").SetCrosshairMode(0)
