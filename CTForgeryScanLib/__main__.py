@@ -186,8 +186,8 @@ def _scan(args: argparse.Namespace) -> int:
     check_writable(args.output)
     failed, written = 0, list[Path]()
     for source in args.inputs:
-        place = args.output / _result_name(source)
         try:
+            place = args.output / _result_name(source)
             check_replaceable(place)
             result = scan(
                 source if args.header is None else _with_header(source, args.header),
@@ -224,10 +224,16 @@ def _with_header(source: str, header: Path) -> Any:
 
 
 def _result_name(source: str) -> str:
-    """What an input's folder of results is called: as the input, without the ending of a known kind of file."""
+    """What an input's folder of results is called: as the input, without the ending of a known kind of file.
+
+    A link gives its own name: what it leads to may be called by a checksum. Raises InputError for a name that cannot
+    be one.
+    """
+    from CTForgeryScanLib.hu import check_name
     from CTForgeryScanLib.volume import VOLUME_SUFFIXES
 
-    path = Path(source).resolve()
+    path = Path(os.path.abspath(source))  # noqa: PTH100  # Path.resolve() follows links
+    check_name(path)
     endings = (
         () if path.is_dir() else (*sorted(VOLUME_SUFFIXES, key=len, reverse=True), ".dcm", ".ima", ".dicom")
     )

@@ -397,9 +397,11 @@ def header_of(source: sitk.Image | sitk.ImageFileReader, transfer_syntax: str | 
 def _text(source: Any, tag: str) -> str | None:
     """The value of a tag "gggg|eeee"; None where it is absent, empty or not text."""
     try:
-        return (source.GetMetaData(tag).strip(" \0") or None) if source.HasMetaDataKey(tag) else None
+        text = source.GetMetaData(tag).strip(" \0") if source.HasMetaDataKey(tag) else ""
     except UnicodeDecodeError:
         return None
+    # SimpleITK hands bytes of other encodings over as lone surrogates, which cannot be written.
+    return text.encode("utf-8", "replace").decode("utf-8") or None
 
 
 def _number(text: str | None) -> float | None:
@@ -462,8 +464,20 @@ def _read_series(files: list[_Slice], name: str) -> Stack:
     files, sort_notes = _sort(files)
     matrix, grid_notes = _geometry(files)
     hu, clip_notes = to_hu(name, (len(files), first.rows, first.columns), _planes(files))
-    header = replace(files[0].header, lossy=any(file.header.lossy for file in files), files=facts)
-    return Stack(hu, matrix, header, sort_notes + grid_notes + clip_notes)
+    return Stack(hu, matrix, _header_of_series(files, facts), sort_notes + grid_notes + clip_notes)
+
+
+def _header_of_series(files: list[_Slice], facts: tuple[FileFacts, ...]) -> Header:
+    """The first slice's, with what any slice says of having been processed or compressed."""
+    headers = [file.header for file in files]
+    derived = (header.image_type for header in headers if header.image_type[:1] == ("DERIVED",))
+    return replace(
+        headers[0],
+        image_type=next(derived, headers[0].image_type),
+        derivation=tuple(dict.fromkeys(word for header in headers for word in header.derivation)),
+        lossy=any(header.lossy for header in headers),
+        files=facts,
+    )
 
 
 def _check_series(files: list[_Slice], name: str) -> None:

@@ -18,10 +18,9 @@ from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import (
     STRIDE,
     WINDOW,
-    circle_mask,
+    asked_mask,
     grid_shape,
     heatmap_ijk_to_ras,
-    near_lung_mask,
 )
 
 _SLICES_PER_PASS = {"mps": 4, "cuda": 16}
@@ -75,7 +74,9 @@ def choose_precision(asked: str, device: torch.device) -> str:
     if asked == "auto":
         if device.type != "cpu":
             return "float16"
-        return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+        # Builds without oneDNN, such as those for macOS, do not have the question either.
+        computes_in_it = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return "bfloat16" if computes_in_it else "float32"
     if asked not in _PRECISIONS:
         raise DeviceError(f"The precision '{asked}' is unknown: use auto, {', '.join(_PRECISIONS)}.")
     return asked
@@ -161,11 +162,9 @@ class Sweeper:
             )
 
     def _maps(self, slices: NDArray[np.int16]) -> NDArray[np.float32]:
-        """p(forged) [k, r, c], 0 where a window's centre is not near lung, or outside the inscribed circle."""
-        rows, columns = slices.shape[1:]
-        circle = circle_mask(rows, columns)
-        asked = np.stack([near_lung_mask(hu) & circle for hu in slices])
-        maps = np.zeros((len(slices), *grid_shape(rows, columns)), np.float32)
+        """p(forged) [k, r, c], 0 where a window is not asked (``asked_mask``)."""
+        asked = np.stack([asked_mask(hu) for hu in slices])
+        maps = np.zeros(asked.shape, np.float32)
         if not asked.any():
             return maps
         # Windows are exact wherever they lie, so only the part of the slices that holds asked ones is computed.

@@ -92,6 +92,15 @@ class FoundRegions:
 
 
 @dataclass(frozen=True)
+class _Peak:
+    """The middle (k, r, c) of a hot place, its rise, and the logit that it rises above."""
+
+    krc: tuple[int, int, int]
+    rise: float
+    usual: float
+
+
+@dataclass(frozen=True)
 class _Place:
     """A suspicious place: its rise, and its outline as a box of the heatmap with the mask [k, r, c] inside."""
 
@@ -127,27 +136,47 @@ def find_regions(volume: Volume, heatmap: Heatmap, rule: RegionRule, score_thres
 
 
 def hottest_rise(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> float:
-    """The rise of a scan's hottest place, which a rule's ``location`` and ``scale`` are fitted to; 0 without lung."""
-    hottest = next(_places(volume, heatmap, rule), None)
-    return hottest.rise if hottest else 0.0
+    """The highest rise of a scan, which a rule's ``location`` and ``scale`` are fitted to; 0 without lung."""
+    averaged = _stretched(place_logits(heatmap.p), rule.stretch(volume.spacing_mm[2]))
+    return max((peak.rise for peak in _peaks(volume, heatmap, averaged, rule)), default=0.0)
 
 
 def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Place]:
-    """The places of a scan, hottest first; none holds the peak of an earlier one or lies within ``own_mm`` of it.
+    """The places of a scan by their rise, highest first; none holds the peak of another or lies within ``own_mm``."""
+    logits = place_logits(heatmap.p)
+    averaged = _stretched(logits, rule.stretch(volume.spacing_mm[2]))
+    taken = np.zeros(averaged.shape, bool)
+    for peak in sorted(_peaks(volume, heatmap, averaged, rule), key=lambda peak: -peak.rise):
+        if taken[peak.krc]:
+            continue
+        outline = peak.usual + rule.outline * peak.rise
+        parts, _ = ndimage.label(averaged >= outline, np.ones((3, 3, 3)))
+        whole = parts == parts[peak.krc]
+        taken |= whole
+        mask = whole.copy()
+        # Averaging reaches beyond the site; it ends where its own slices do. A weak place may have none that warm.
+        warm = np.flatnonzero((whole & (logits >= outline)).any(axis=(1, 2)))
+        if warm.size:
+            mask[: warm[0]] = mask[warm[-1] + 1 :] = False
+        (box,) = ndimage.find_objects(mask.astype(np.uint8))
+        yield _Place(peak.rise, box, mask[box])
+
+
+def _peaks(
+    volume: Volume, heatmap: Heatmap, averaged: NDArray[np.float32], rule: RegionRule
+) -> Iterator[_Peak]:
+    """The hottest places of the averaged logits, hottest first, ``own_mm`` apart in the slice's plane.
 
     They end with one that has too little lung beside it.
     """
-    logits = place_logits(heatmap.p)
     asked = heatmap.p > 0
     judged = asked.any(axis=(1, 2))  # slices without lung would make any that has some look hot
     if not judged.any():
         return
-    averaged = _stretched(logits, rule.stretch(volume.spacing_mm[2]))
     own = math.ceil(rule.own_mm / (STRIDE * volume.spacing_mm[0]))
     left = averaged.copy()
     for _ in range(_MOST_REGIONS):
-        peak = np.unravel_index(np.argmax(left), left.shape)
-        _, r, c = (int(n) for n in peak)
+        k, r, c = (int(n) for n in np.unravel_index(np.argmax(left), left.shape))
         around = (slice(max(0, r - own), r + own + 1), slice(max(0, c - own), c + own + 1))
         beside = asked.sum(axis=(1, 2)) - asked[:, *around].sum(axis=(1, 2))
         compared = beside[judged] >= NEIGHBOURS**2
@@ -157,19 +186,8 @@ def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Pla
         elsewhere = averaged.copy()
         elsewhere[:, *around] = -LIMIT
         usual = float(np.median(elsewhere[judged].max(axis=(1, 2))))
-        rise = float(left[peak]) - usual
-        outline = usual + rule.outline * rise
-        parts, _ = ndimage.label(averaged >= outline, np.ones((3, 3, 3)))
-        whole = parts == parts[peak]
-        mask = whole.copy()
-        # Averaging reaches beyond the site; it ends where its own slices do. A weak place may have none that warm.
-        warm = np.flatnonzero((whole & (logits >= outline)).any(axis=(1, 2)))
-        if warm.size:
-            mask[: warm[0]] = mask[warm[-1] + 1 :] = False
-        (box,) = ndimage.find_objects(mask.astype(np.uint8))
-        yield _Place(rise, box, mask[box])
+        yield _Peak((k, r, c), float(left[k, r, c]) - usual, usual)
         left[:, *around] = -LIMIT
-        left[whole] = -LIMIT
 
 
 def _stretched(logits: NDArray[np.float32], stretch: int) -> NDArray[np.float32]:

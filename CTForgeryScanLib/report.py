@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +17,25 @@ from numpy.typing import NDArray
 from CTForgeryScanLib.cascade import ScanResult
 from CTForgeryScanLib.errors import OutputError
 from CTForgeryScanLib.formats import RESULT_FILES, segment_fields, write_slices
+from CTForgeryScanLib.hu import check_name
 from CTForgeryScanLib.picture import draw
+
+_OF_FILE_MANAGERS = (".DS_Store", ".directory", "desktop.ini", "Thumbs.db")
+_TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 
 def check_writable(folder: Path) -> None:
-    """Raises OutputError where no folder can be made at that place; leaves nothing there."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    """Raises OutputError where no folder can be made at that place, InputError where its name is no text.
+
+    Leaves nothing there.
+    """
     try:
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryDirectory(prefix=".scan-", dir=there):
             pass
     except OSError as error:
         raise _cannot_write(folder, error) from error
+    check_name(folder)
 
 
 def write_results(result: ScanResult, folder: Path, others: Collection[Path] = ()) -> Path:
@@ -38,20 +48,18 @@ def write_results(result: ScanResult, folder: Path, others: Collection[Path] = (
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        place = _place_of(result, folder, others)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             _write_files(result, part)
             # mkdtemp made it private; results are for whoever may read what lies beside them.
             part.chmod(folder.parent.stat().st_mode & 0o777)
-            _replace(part, place)
+            return _put(part, result, folder, others)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except (OSError, RuntimeError) as error:
         if isinstance(error, OutputError):
             raise
         raise _cannot_write(folder, error) from error
-    return place
 
 
 def _cannot_write(folder: Path, error: Exception) -> OutputError:
@@ -61,8 +69,8 @@ def _cannot_write(folder: Path, error: Exception) -> OutputError:
     )
 
 
-def _place_of(result: ScanResult, folder: Path, others: Collection[Path]) -> Path:
-    """Where the result goes. Raises OutputError as ``check_replaceable``."""
+def _place_of(result: ScanResult, folder: Path, others: Collection[Path]) -> tuple[Path, bool]:
+    """Where the result goes, and whether an earlier one is there. Raises OutputError as ``check_replaceable``."""
     place, number = folder, 1
     while place.exists():
         check_replaceable(place)
@@ -70,14 +78,14 @@ def _place_of(result: ScanResult, folder: Path, others: Collection[Path]) -> Pat
             earlier = json.loads((place / RESULT_FILES[0]).read_text(encoding="utf-8"))
             same = earlier["provenance"]["input_sha256"] == result.provenance["input_sha256"]
             if same and place not in others:
-                break
+                return place, True
         except FileNotFoundError:
-            break
+            return place, place.exists()
         except (ValueError, KeyError, TypeError):
             pass  # a result that cannot be read is not this CT's either
         number += 1
         place = folder.with_name(f"{folder.name}-{number}")
-    return place
+    return place, False
 
 
 def check_replaceable(place: Path) -> None:
@@ -90,27 +98,42 @@ def check_replaceable(place: Path) -> None:
         there = {place.name}
     except OSError as error:
         raise _cannot_write(place, error) from error
-    others = there - set(RESULT_FILES)
-    # What file managers leave.
-    if {name for name in others if not name.startswith(".") and name not in ("desktop.ini", "Thumbs.db")}:
+    if any(name not in (*RESULT_FILES, *_OF_FILE_MANAGERS) and not name.startswith("._") for name in there):
         raise OutputError(
             f"'{place}' exists and holds other things than a result of a scan: give another -o, or move them."
         )
 
 
-def _replace(part: Path, folder: Path) -> None:
-    """Put the finished folder in its place by renaming; if that fails, the earlier result stays."""
-    if not folder.exists():
-        part.rename(folder)
-        return
-    earlier = part.with_name(f"{part.name}-earlier")
-    folder.rename(earlier)
+def _put(part: Path, result: ScanResult, folder: Path, others: Collection[Path]) -> Path:
+    """Rename the finished folder to its place; if that fails, the earlier result stays.
+
+    Another process may take the place meanwhile: then it is looked for again.
+    """
+    while True:
+        place, replaced = _place_of(result, folder, others)
+        try:
+            with _moved_aside(place, part.with_name(f"{part.name}-earlier")) if replaced else nullcontext():
+                part.rename(place)
+            return place
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+
+
+@contextmanager
+def _moved_aside(place: Path, aside: Path) -> Iterator[None]:
+    """The earlier result is elsewhere meanwhile, and back again if nothing took its place."""
+    with suppress(FileNotFoundError):  # another process does the same
+        place.rename(aside)
     try:
-        part.rename(folder)
-    except OSError:
-        earlier.rename(folder)
+        yield
+    except BaseException:
+        if aside.exists() and not place.exists():
+            aside.rename(place)
         raise
-    shutil.rmtree(earlier, ignore_errors=True)
+    finally:
+        if place.exists():
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_files(result: ScanResult, folder: Path) -> None:

@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import os
 import re
+import zlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -151,10 +152,7 @@ def _from_array(array: NDArray[Any], ijk_to_ras: NDArray[Any]) -> Volume:
         array = array[None]
     if array.ndim != 3:
         raise InputError(f"{name}: it has {array.ndim} dimensions; give one volume [slice, row, column].")
-    affine = (
-        matrix.shape == (4, 4) and np.array_equal(matrix[3], (0, 0, 0, 1)) and bool(np.isfinite(matrix).all())
-    )
-    if not affine or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+    if not _is_affine(matrix):
         raise InputError(
             f"{name}: ijk_to_ras is not an invertible affine 4x4 matrix; give voxel (i, j, k) to RAS in mm."
         )
@@ -169,7 +167,23 @@ def _from_image(image: sitk.Image, name: str, header: Header) -> Volume:
         image = image[:, :, :, 0]
     elif image.GetDimension() == 2:
         image = sitk.JoinSeries(image)
-    return _make(sitk.GetArrayViewFromImage(image), ras_matrix_of_image(image), name, header)
+    matrix = ras_matrix_of_image(image)
+    if not _is_affine(matrix):
+        raise InputError(
+            f"{name}: its header does not say where the voxels lie (origin, spacing or axes are no numbers); "
+            "export the CT again."
+        )
+    return _make(sitk.GetArrayViewFromImage(image), matrix, name, header)
+
+
+def _is_affine(matrix: NDArray[np.float64]) -> bool:
+    """Whether a matrix is a finite, affine 4x4 one that can be inverted."""
+    return (
+        matrix.shape == (4, 4)
+        and np.array_equal(matrix[3], (0, 0, 0, 1))
+        and bool(np.isfinite(matrix).all())
+        and bool(abs(np.linalg.det(matrix[:3, :3])) >= 1e-9)
+    )
 
 
 def _make(array: NDArray[Any], matrix: NDArray[np.float64], name: str, header: Header) -> Volume:
@@ -229,7 +243,7 @@ def _nifti_is_complete(path: Path, reader: sitk.ImageFileReader) -> bool:
         with gzip.open(path) as file:
             while got < needed and (block := file.read(1 << 22)):
                 got += len(block)
-    except (EOFError, OSError):
+    except (EOFError, OSError, zlib.error):
         return False
     return got >= needed
 

@@ -21,6 +21,7 @@ _BODY_HU = -500
 _AIR_HU = -1000
 _EMPTY_HU = -985  # between air and the most emphysematous lung
 _LUNG_HU = (-970, -600)
+_CROPPED = 0.02
 
 
 def grid_shape(rows: int, columns: int) -> tuple[int, int]:
@@ -82,6 +83,17 @@ def near_lung_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
     across = WINDOW // STRIDE + 1
     near: NDArray[np.bool_] = body & ndimage.binary_dilation(lung, np.ones((across, across)))
     return near
+
+
+def asked_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Windows, bool [r, c], that are judged: near lung and, as in the paper, in the inscribed circle.
+
+    Outside the circle a whole reconstruction shows no patient. An image that was cropped does: where more than 2 % of
+    what is near lung lies there (in a tight field of view it is up to 0.5 %), the circle means nothing.
+    """
+    near, circle = near_lung_mask(hu), circle_mask(*hu.shape)
+    cropped = np.count_nonzero(near & ~circle) > _CROPPED * np.count_nonzero(near)
+    return near if cropped else near & circle
 
 
 def _smooth(hu: NDArray[np.int16]) -> NDArray[np.float32]:

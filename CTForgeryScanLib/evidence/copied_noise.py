@@ -79,6 +79,10 @@ class Copy:
         k, j, i = (a - b for a, b in zip(self.site_kji, self.source_kji, strict=True))
         return k, j, i
 
+    def least(self, threshold: Threshold) -> float:
+        """The score from which such a copy is a finding."""
+        return threshold.beside if self.beside else threshold.threshold
+
 
 def copied_noise(
     volume: Volume, noise: LungNoise, threshold: Threshold, device: torch.device, step: Step
@@ -95,7 +99,7 @@ def copied_noise(
     copies = [
         copy
         for copy in find_copies(volume, noise, searched, threshold.threshold, device, step)
-        if copy.score >= (threshold.beside if copy.beside else threshold.threshold)
+        if copy.score >= copy.least(threshold)
     ]
     step(1.0)
     # The lung of the flipped places says nothing of a scan that was not flipped.
@@ -124,20 +128,22 @@ def _finding(volume: Volume, noise: LungNoise, threshold: Threshold, copy: Copy)
     text = (
         f"The noise in the lung about slice {site[2]}, pixel ({site[0]}, {site[1]}) is a copy of the noise about slice "
         f"{source[2]}, pixel ({source[0]}, {source[1]}), {away:.0f} mm away (agreement {copy.score:.0f}; untouched "
-        f"scans stay below {threshold.threshold:.1f}). No scanner repeats its noise; CT-GAN's touch-up copies it from "
-        "there to every place it repaints."
+        f"scans stay below {copy.least(threshold):.1f}). No scanner repeats its noise; CT-GAN's touch-up copies it "
+        "from there to every place it repaints."
     )
     evidence = Evidence(
-        TEST, True, None, True, copy.score, threshold.threshold, (site[0], site[1], site[2]), ras, text
+        TEST, True, None, True, copy.score, copy.least(threshold), (site[0], site[1], site[2]), ras, text
     )
     ranges = [
         (max(at - copy.side // 2, 0), min(at - copy.side // 2 + copy.side, size) - 1)
         for at, size in zip(site, volume.shape[::-1], strict=True)
     ]
     extent = (ranges[0], ranges[1], ranges[2])
-    certainty = 1 - threshold.probability_untouched(copy.score)
+    # The distribution is that of copies elsewhere; of those beside only the threshold is known.
+    untouched = threshold.false_share if copy.beside else threshold.probability_untouched(copy.score)
     return Finding(
-        evidence, Place(extent, certainty, exhibit(volume, noise, copy.site_kji, copy.source_kji, copy.side))
+        evidence,
+        Place(extent, 1 - untouched, exhibit(volume, noise, copy.site_kji, copy.source_kji, copy.side)),
     )
 
 

@@ -22,6 +22,8 @@ class Threshold:
     """The threshold for copies at the same place of another slice, where rings resemble themselves."""
     location: float
     scale: float
+    false_share: float
+    """How often an untouched scan reaches the threshold, by the same distribution."""
 
     def probability_untouched(self, score: float) -> float:
         """How likely an untouched scan reaches this score, 0...1, by the fit to the worst untouched patient."""
@@ -38,7 +40,7 @@ def load_threshold(test: str) -> Threshold:
     path = thresholds_file()
     try:
         given = json.loads(path.read_text(encoding="utf-8"))[test]
-        fields = ("threshold", "beside", "location", "scale")
+        fields = ("threshold", "beside", "location", "scale", "false_share_of_searches")
         return Threshold(*(float(given[field]) for field in fields))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(

@@ -12,8 +12,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -23,6 +26,8 @@ import SimpleITK as sitk
 import phantoms
 from CTForgeryScanLib.__main__ import main
 from CTForgeryScanLib.cards import DEFAULT_MODEL, find_model, models_folder
+from CTForgeryScanLib.cascade import ScanResult, scan
+from CTForgeryScanLib.report import write_results
 from small_models import write_model
 from support import ROOT
 
@@ -252,6 +257,43 @@ class CommandLine(unittest.TestCase):
         self.assertIn("No tampering found", out)
         self.assertTrue((self.out / "clean" / "result.json").is_file())
 
+    def test_a_name_that_can_be_none_ends_only_its_own_scan(self) -> None:
+        status, out, err = self.scan("x" * 300, self.clean, "-o", self.out)
+        self.assertEqual((status, err.count("\n")), (3, 1), err)
+        self.assertIn("No tampering found", out)
+
+    @unittest.skipIf(os.name == "nt", "Windows asks for a privilege to make links")
+    def test_a_link_gives_its_own_name(self) -> None:
+        link = self.folder / "patient7.nrrd"
+        link.symlink_to(self.clean.rename(self.folder / "MD5E-s123--abcdef.nrrd"))
+        self.assertEqual(self.scan(link, "-o", self.out)[0], 0)
+        self.assertTrue((self.out / "patient7" / "result.json").is_file())
+
+    @unittest.skipIf(os.name == "nt", "Windows has no such names")
+    def test_an_output_whose_name_is_no_text(self) -> None:
+        status, _, err = self.scan(self.clean, "-o", os.fsdecode(os.fsencode(self.folder) + b"/r\xe9sultats"))
+        self.assertEqual(status, 2)
+        self.assertIn("not valid text", err)
+
+    def test_processes_that_write_at_once_keep_all_results(self) -> None:
+        """Different CTs of one name, as ``xargs -P`` over ``*/CT`` scans them."""
+        names = [f"{n}" for n in range(12)]
+        results = []
+        for n in names:
+            found = scan((phantoms.chest(4, 64), phantoms.geometry()), model=self.model, device="cpu")
+            results.append(replace(found, provenance={**found.provenance, "input_sha256": n}))
+        together = threading.Barrier(len(results))
+
+        def write(result: ScanResult) -> Path:
+            together.wait()
+            return write_results(result, self.out / "CT")
+
+        with ThreadPoolExecutor(len(results)) as pool:
+            places = list(pool.map(write, results))
+        kept = [json.loads((p / "result.json").read_text())["input"]["sha256"] for p in places]
+        self.assertEqual(kept, names)
+        self.assertEqual(len(list(self.out.iterdir())), len(names))
+
     def test_debug_shows_the_traceback(self) -> None:
         _, _, err = self.scan(self.folder / "nowhere.nrrd", "-o", self.out, "--debug")
         self.assertIn("Traceback", err)
@@ -273,6 +315,15 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(status, 2)
         self.assertIn("holds other things than a result", err)
         self.assertEqual(mine.read_text(), "keep")
+
+    def test_what_a_file_manager_leaves_is_no_reason_to_refuse_but_other_hidden_files_are(self) -> None:
+        place = self.out / "clean"
+        place.mkdir(parents=True)
+        (place / ".DS_Store").write_text("")
+        self.assertEqual(self.scan(self.clean, "-o", self.out)[0], 0)
+        (place / ".git").mkdir()
+        self.assertEqual(self.scan(self.clean, "-o", self.out)[0], 2)
+        self.assertTrue((place / ".git").is_dir())
 
     def test_not_assessable_is_said_and_not_scanned(self) -> None:
         folder = self.folder / "lossy"

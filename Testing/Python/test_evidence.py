@@ -353,7 +353,13 @@ class Thresholds(unittest.TestCase):
             threshold = load_threshold(test)
             # The stored numbers are rounded.
             self.assertAlmostEqual(threshold.probability_untouched(threshold.threshold) / share, 1, delta=0.1)
+            self.assertEqual(threshold.false_share, share)
             self.assertGreaterEqual(threshold.beside, threshold.threshold)
+
+    def test_a_copy_in_another_slice_of_its_own_place_has_the_threshold_of_such_copies(self) -> None:
+        threshold = load_threshold(copied_noise.TEST)
+        for source, least in (((10, 50, 60), threshold.beside), ((10, 80, 60), threshold.threshold)):
+            self.assertEqual(copied_noise.Copy(9.0, (40, 52, 60), source, 20).least(threshold), least)
 
 
 if __name__ == "__main__":

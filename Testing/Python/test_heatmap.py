@@ -22,7 +22,7 @@ from CTForgeryScanLib.heatmap import (
     sweep_volume,
 )
 from CTForgeryScanLib.volume import load_volume
-from CTForgeryScanLib.windows import circle_mask, heatmap_ijk_to_ras, near_lung_mask
+from CTForgeryScanLib.windows import asked_mask, heatmap_ijk_to_ras
 from small_models import bright_detector
 from test_detector import random_detector
 
@@ -53,7 +53,7 @@ class Sweep(unittest.TestCase):
         sweeper = Sweeper(random_detector(5), "cpu", "float32")
         (p,) = sweeper.sweep(hu)
         whole = sweeper.probabilities(hu)[0]
-        asked = near_lung_mask(hu[0]) & circle_mask(200, 200)
+        asked = asked_mask(hu[0])
         self.assertTrue(asked.any() and not asked.all())
         np.testing.assert_allclose(p[asked], whole[asked], atol=1e-5)
         self.assertTrue((p[~asked] == 0).all())
@@ -114,6 +114,14 @@ class Sweep(unittest.TestCase):
                 choose_device(device)
         with self.assertRaisesRegex(DeviceError, "float32, bfloat16"):
             choose_precision("float64", torch.device("cpu"))
+
+    def test_a_torch_without_onednn_computes_in_float32(self) -> None:
+        """That of macOS, which has not even the operator that says so."""
+        with (
+            mock.patch("torch.backends.mkldnn.is_available", return_value=False),
+            mock.patch("torch.ops.mkldnn"),
+        ):
+            self.assertEqual(choose_precision("auto", torch.device("cpu")), "float32")
 
     @unittest.skipUnless(torch.cuda.is_available(), "no CUDA device here")
     def test_gpu_agrees_with_cpu(self) -> None:

@@ -103,6 +103,13 @@ class Regions(unittest.TestCase):
         self.assertEqual(set(np.unique(found.labels)), {0, 1, 2})
         self.assertEqual(found.labels[40, 44, 44], 1)
 
+    def test_a_site_in_most_slices_is_found_beside_a_hotter_one_in_few(self) -> None:
+        """The long one makes every other place of its slices look usual, the hotter one above all."""
+        long, short = hot(range(3, 24), count=30, at=4), hot(range(12, 18), count=30, at=40, p=0.97)
+        found = find(np.maximum(long, short), (0.7, 0.7, 2.5))
+        self.assertEqual([region.slices for region in found.regions], [(3, 23)])
+        self.assertEqual(found.score, found.regions[0].score)
+
     def test_a_place_with_no_lung_beside_it_is_compared_with_nothing(self) -> None:
         alone = hot(range(60), p=0.2)
         alone[alone == np.float32(0.05)] = 0  # not judged

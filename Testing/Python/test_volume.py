@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -176,6 +177,23 @@ class BadFilesTest(InTemporaryFolder):
         with self.assertRaisesRegex(InputError, "not valid text"):
             load_volume(str(self.folder / "M\udcfcller.nrrd"))
 
+    def test_a_damaged_block_of_a_packed_nifti(self) -> None:
+        path = self.folder / "ct.nii.gz"
+        sitk.WriteImage(image_of(phantoms.chest(4, 96), (0.7, 0.7, 2.5), (0, 0, 0)), str(path))
+        content = bytearray(path.read_bytes())
+        content[3000:7000] = b"\xff" * 4000
+        path.write_bytes(content)
+        self.refused(path, "damaged or cut short")
+
+    def test_a_header_whose_place_is_no_number(self) -> None:
+        path = self.folder / "ct.nii"
+        sitk.WriteImage(image_of(phantoms.chest(2, 96), (0.7, 0.7, 2.5), (0, 0, 0)), str(path))
+        content = bytearray(path.read_bytes())
+        for offset in (292, 308, 324):  # the translations of the sform
+            content[offset : offset + 4] = struct.pack("<f", float("nan"))
+        path.write_bytes(content)
+        self.refused(path, "does not say where the voxels lie")
+
     def test_small_colour_and_4d(self) -> None:
         for name, image, word in (
             ("small", sitk.Image(20, 20, 3, sitk.sitkInt16), "20x20"),
@@ -284,6 +302,21 @@ class DicomTest(InTemporaryFolder):
         self.assertEqual(header.transfer_syntax, "1.2.840.10008.1.2.1")
         self.assertNotIn("Nobody", str(asdict(header)))
         self.assertNotIn("SECRET", str(asdict(header)))
+
+    def test_what_any_slice_says_of_processing_holds_for_the_series(self) -> None:
+        hu = phantoms.chest(3)
+        phantoms.save_series(self.folder, hu)
+        changes = {"DerivationDescription": "Warped", "ImageType": ["DERIVED", "SECONDARY"]}
+        phantoms.save(phantoms.dicom_slice(hu[2], -295.0, 3, **changes), self.folder / "002.dcm")
+        header = load_volume(self.folder).header
+        self.assertEqual((header.derivation, header.image_type), (("warp",), ("DERIVED", "SECONDARY")))
+
+    def test_a_header_of_another_encoding_can_be_written(self) -> None:
+        for path in phantoms.save_series(self.folder, phantoms.chest(2), Manufacturer="SIEMENS MED"):
+            path.write_bytes(path.read_bytes().replace(b"SIEMENS MED", b"SIEMENS M\xc9D"))
+        maker = load_volume(self.folder).header.manufacturer
+        assert maker is not None
+        self.assertRegex(maker.encode("utf-8").decode("utf-8"), "^SIEMENS M.D$")
 
     def test_missing_slices_are_noted(self) -> None:
         hu = phantoms.chest(8)

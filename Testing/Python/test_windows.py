@@ -9,15 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from CTForgeryScanLib.volume import load_volume
 from CTForgeryScanLib.windows import (
     STRIDE,
     WINDOW,
+    asked_mask,
     body_mask,
     centres,
     circle_mask,
     grid_shape,
     near_lung_mask,
 )
+from support import ROOT
 
 
 class Windows(unittest.TestCase):
@@ -86,6 +89,16 @@ class Windows(unittest.TestCase):
             180: False,
         }.items():
             self.assertEqual(near[round((128 - 15.5) / 4), round((column - 15.5) / 4)], inside, column)
+
+    def test_the_circle_counts_in_whole_images_only(self) -> None:
+        hu = load_volume(ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd").hu[12]
+        np.testing.assert_array_equal(asked_mask(hu), near_lung_mask(hu) & circle_mask(512, 512))
+        cropped = hu[96:404, 44:468]  # to the lungs
+        near = near_lung_mask(cropped)
+        self.assertGreater(
+            np.count_nonzero(near & ~circle_mask(*cropped.shape)), 0.1 * np.count_nonzero(near)
+        )
+        np.testing.assert_array_equal(asked_mask(cropped), near)
 
     def test_air_alone_is_no_body(self) -> None:
         air = np.full((128, 128), -1000, np.int16)
