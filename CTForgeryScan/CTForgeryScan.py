@@ -130,7 +130,6 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
         self._finalizer = weakref.finalize(self, self._removeFolders, self._resultFolders)
         self._timer = qt.QTimer()
         self._timer.setInterval(self.INTERVAL_MS)
-        self._timer.connect("timeout()", self._advance)
 
     def getParameterNode(self):
         return CTForgeryScanParameterNode(super().getParameterNode())
@@ -177,16 +176,19 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
         cards.choose_operating_point(cards.read_card(cards.find_model(model)), operatingPoint or None)
         self.job = ScanJob(volumeNode, ScanSettings(model, operatingPoint or None, device, slices))
         self._onChange = onChange
+        job = self.job
         if not waitForCompletion:
+            # Only while it runs: a connected method keeps its object for good.
+            self._timer.connect("timeout()", self._advance)
             self._timer.start()
-            return self.job
-        while self.job.isRunning:
+            return job
+        while job.isRunning:
             slicer.app.processEvents()
             self._advance()
             time.sleep(self.INTERVAL_MS / 1000)
-        if self.job.error is not None:
-            raise self.job.error
-        return self.job.result
+        if job.error is not None:
+            raise job.error
+        return job.result
 
     def cancel(self):
         """Cancel the scan that runs, if one does; an earlier result is kept."""
@@ -194,10 +196,11 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
             self.job.cancel()
 
     def abort(self):
-        """End the scan that runs at once, worker and all."""
-        self._timer.stop()
+        """End the scan that runs at once, worker and all, and let go of its CT."""
+        self._stopTimer()
         if self.job is not None:
             self.job.abort()
+            self.job = None
 
     def cleanup(self):
         """End the worker and remove what it wrote: the logic is not used again."""
@@ -260,20 +263,27 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
         return texts.summary(volumeNode, result)
 
     def _advance(self):
-        self.job.advance()
-        if not self.job.isRunning:
-            self._timer.stop()
-            self._keepFolder()
+        job = self.job
+        if job is None:
+            return  # aborted
+        job.advance()
+        if not job.isRunning:
+            self._stopTimer()
+            self._keepFolder(job)
         if self._onChange is not None:
-            self._onChange(self.job)
+            self._onChange(job)
 
-    def _keepFolder(self):
-        if self.job.resultFolder is None:
+    def _stopTimer(self):
+        self._timer.stop()
+        self._timer.disconnect("timeout()", self._advance)
+
+    def _keepFolder(self, job):
+        if job.resultFolder is None:
             return
-        earlier = self._resultFolders.get(self.job.volumeNode.GetID())
+        earlier = self._resultFolders.get(job.volumeNode.GetID())
         if earlier is not None:
             shutil.rmtree(earlier.parent.parent, ignore_errors=True)
-        self._resultFolders[self.job.volumeNode.GetID()] = self.job.resultFolder
+        self._resultFolders[job.volumeNode.GetID()] = job.resultFolder
 
 
 class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -307,6 +317,8 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = None
         self._guiTag = None
         self._shownVolume = None
+        self._volumeTags = []
+        self._displayed = None
         self._unseenJob = None
         self._shortcuts = []
 
@@ -317,6 +329,9 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
+        if sys.version_info < (3, 11):  # noqa: UP036  # that of older Slicers
+            self.layout.addWidget(qt.QLabel(_("CT Forgery Scan needs Slicer 5.12 or newer.")))
+            return
         from CTForgeryScanPanel.resultsection import ResultSection
         from CTForgeryScanPanel.setupsection import SetupSection
 
@@ -349,6 +364,8 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.enter()  # after a reload Slicer does not
 
     def enter(self):
+        if self.logic is None:
+            return  # setup() did not come that far
         self.initializeParameterNode()
         self.setupSection.refresh()
         for shortcut in self._shortcuts:
@@ -357,6 +374,8 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showFinished()
 
     def exit(self):
+        if self.logic is None:
+            return
         for shortcut in self._shortcuts:
             shortcut.enabled = False
         self._ignoreViews()
@@ -367,6 +386,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setupSection.stop()
         self.logic.cleanup()
         self._ignoreViews()
+        self._observe(None)
         self.setParameterNode(None)
         self.removeObservers()
         for shortcut in self._shortcuts:
@@ -393,6 +413,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller, event):
+        self.setParameterNode(None)
         self.initializeParameterNode()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -402,6 +423,10 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         if not slicer.mrmlScene.IsClosing() and node.IsA("vtkMRMLScalarVolumeNode"):
             scene.remove_result(node)
+            if self.logic.job is not None and self.logic.job.volumeNode is node:
+                self.logic.abort()
+                self._unseenJob = None
+                self.updateState()
 
     def _addShortcuts(self):
         owner = slicer.util.mainWindow() or self.parent
@@ -422,8 +447,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Take the scene's parameter node, and the CT in view, else the scene's first, where none is selected."""
         from CTForgeryScanLib import scene, views
 
-        self.setParameterNode(None)
-        node = self.logic.getParameterNode()
+        node = self._parameterNode or self.logic.getParameterNode()
         if node.inputVolume is None:
             # Label maps and colour images are scalar volumes too.
             cts = [
@@ -432,30 +456,41 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 if volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not scene.is_heatmap(volume)
             ]
             node.inputVolume = next(filter(views.is_in_view, cts), next(iter(cts), None))
-        self.setParameterNode(node)
+        if node is not self._parameterNode:
+            self.setParameterNode(node)
+        self._showResult(node.inputVolume)
+        self.updateState()
 
     def setParameterNode(self, parameterNode):
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
-        self._parameterNode = parameterNode
+        self._parameterNode, self._displayed = parameterNode, None
         if parameterNode is not None:
             self._guiTag = parameterNode.connectGui(self.ui)
+            self._fitRange(parameterNode.inputVolume, keep=True)
+            self._displayed = self._displaySettings()
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
-            self._showParameters()
+            self._showSelected()
 
     def onParametersChanged(self, caller=None, event=None):
-        if self._parameterNode is not None:
-            self._showParameters()
-            self._applyDisplay()
-
-    def _showParameters(self):
+        """The user set something. The views change only for what is theirs: the CT, and how its result is drawn."""
+        if self._parameterNode is None:
+            return
         volume = self._parameterNode.inputVolume
         if volume is not self._shownVolume:
-            self._fitRange(volume)
             self._showResult(volume)
+            self._fitRange(volume)
         self._showSelected()
         self.updateState()
+        if self._displaySettings() != self._displayed:
+            self._displayed = self._displaySettings()
+            self._applyDisplay()
+
+    def _displaySettings(self):
+        node = self._parameterNode
+        heatmap = (node.showHeatmap, node.opacity, node.threshold, node.showLegend)
+        return (node.inputVolume, *heatmap, node.showOutlines, node.showMarkers)
 
     def _fillSelectors(self):
         from CTForgeryScanLib import cards
@@ -507,15 +542,18 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onAllSlices(self, _checked=False):
         self._fitRange(self._parameterNode.inputVolume)
 
-    def _fitRange(self, volume):
-        """The whole range of a CT; the boxes allow no slice that it has not."""
-        count = (
-            volume.GetImageData().GetDimensions()[2] if volume is not None and volume.GetImageData() else 1
-        )
+    def _fitRange(self, volume, keep=False):
+        """All slices of a CT, or with ``keep`` those that are set, if it has them; the boxes allow no other."""
+        node, count = self._parameterNode, self._count(volume)
         for box in (self.ui.firstSliceSpinBox, self.ui.lastSliceSpinBox):
             box.setMaximum(count - 1)
-        self._parameterNode.firstSlice = 0
-        self._parameterNode.lastSlice = count - 1
+        # A new parameter node has 0 and 0.
+        if not keep or node.lastSlice == 0 or node.lastSlice >= count:
+            node.firstSlice = 0
+            node.lastSlice = count - 1
+
+    def _count(self, volume):
+        return volume.GetImageData().GetDimensions()[2] if volume is not None and volume.GetImageData() else 1
 
     def _slices(self):
         """(a, b) to scan, or None for all. Raises ValueError where no slice is in view, or the range is empty."""
@@ -631,7 +669,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             share = job.done / job.of if job.evidenceShare is None else job.evidenceShare
             ui.progressBar.setValue(round(1000 * share))
             ui.progressBar.setFormat(texts.progressText(job))
-        if state is ScanState.FAILED:
+        if state is ScanState.FAILED and ready and job.volumeNode is self._parameterNode.inputVolume:
             self._say(str(job.error), failed=True)
         elif not installed:
             self._say(_("Something that a scan needs is not installed: see Setup."))
@@ -651,31 +689,43 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # --- The result ------------------------------------------------------------------------------------------------
 
     def _showResult(self, volume):
-        self.removeObservers(self.onVolumeModified)
-        self._shownVolume = volume
-        if volume is not None:
-            for event in (
-                vtk.vtkCommand.ModifiedEvent,
-                slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
-            ):
-                self.addObserver(volume, event, self.onVolumeModified)
         result = self.logic.result(volume) if volume is not None else None
         if result is not None:
             self._follow(volume)
-        self.resultSection.show(volume if result else None, result)
-        for control in (self.ui.displaySection, self.ui.exportSection):
-            control.visible = result is not None
+        if result is None or volume is not self._shownVolume or result != self.resultSection.result:
+            self._observe(volume)
+            self.resultSection.show(volume if result else None, result)
+            for control in (self.ui.displaySection, self.ui.exportSection):
+                control.visible = result is not None
+        else:
+            self.resultSection.fillPlaces()
+            self.resultSection.fillNotes()
+
+    def _observe(self, volume):
+        """Hear what becomes of a CT, and let go of the one before: the mixin's way would keep its voxels for good."""
+        if volume is self._shownVolume:
+            return
+        for tag in self._volumeTags:
+            self._shownVolume.RemoveObserver(tag)
+        self._shownVolume, self._volumeTags = volume, []
+        if volume is not None:
+            for event in (
+                vtk.vtkCommand.ModifiedEvent,
+                volume.TransformModifiedEvent,
+                volume.ReferenceAddedEvent,
+                volume.ReferenceRemovedEvent,
+            ):
+                self._volumeTags.append(volume.AddObserver(event, self.onVolumeModified))
 
     def onVolumeModified(self, caller, event):
-        """The CT was moved, by a transform or for good, or its voxels were changed.
+        """The CT was moved, by a transform or for good, its voxels were changed, or its result came or went.
 
-        Its result goes with it, the tables say where that is, and the notes that it was changed.
+        A result goes with its CT, the tables say where that is, and the notes that it was changed.
         """
-        if self.logic.result(caller) is None:
-            return  # it is being removed
-        if self._follow(caller):
-            self.resultSection.fillPlaces()
-        self.resultSection.fillNotes()
+        before = self.resultSection.result
+        self._showResult(caller)
+        if self.resultSection.result not in (None, before):
+            self._applyDisplay()
 
     def _follow(self, volume):
         from CTForgeryScanLib import scene
@@ -699,6 +749,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """
         from CTForgeryScanLib import scene, views
 
+        self._observeViews()  # a new layout has new ones
         if not self.parent.isEntered:
             return
         node, job = self._parameterNode, self.logic.job
@@ -707,9 +758,11 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             volume, heatmap = job.volumeNode, job.liveHeatmap
             if heatmap is None:
                 return
+        elif volume is None or volume.GetImageData() is None:
+            return
         elif self.logic.result(volume) is None:
-            if volume is not None:
-                views.hide_parts_of_others(volume)
+            views.show(volume, None, opacity=0.0, threshold=node.threshold)
+            views.hide_parts_of_others(volume)
             return
         else:
             heatmap = scene.node_of(volume, scene.HEATMAP)

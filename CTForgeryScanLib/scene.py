@@ -224,10 +224,8 @@ def store_result(
     node = result_node(volume)
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", _name(volume, "forgery scan"))
-        volume.SetNodeReferenceID(RESULT, node.GetID())
         node.SetNodeReferenceID(CT, volume.GetID())
-    node.SetText(text)
-    node.SetAttribute(VOXELS, voxels)
+        volume.SetNodeReferenceID(RESULT, node.GetID())
     if heatmap is None or labels is None:
         for role in _MADE:
             remove_node(node.GetNodeReference(role))
@@ -236,18 +234,28 @@ def store_result(
         _fill_volume(_ensure(volume, HEATMAP, "vtkMRMLScalarVolumeNode", "heatmap"), volume, heatmap, first)
         _fill_segmentation(volume, labels, result["regions"])
         _fill_markers(volume, result["regions"])
-        _fill_tables(volume, result)
+        _fill_region_table(volume, result["regions"])
+        _fill_slice_table(volume, result["slices"])
+    node.SetText(text)
+    node.SetAttribute(VOXELS, voxels)
     follow(volume)
     _arrange(volume)
+    volume.Modified()  # whoever shows the CT hears that its result is there, whole
     return result
 
 
 def remove_result(volume: Any) -> None:
     """Remove a CT's result and all that was made of it."""
     result = result_node(volume)
+    if result is None:
+        return
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    folder = tree.GetItemParent(tree.GetItemByDataNode(result))
     for role in _MADE:
         remove_node(node_of(volume, role))
     remove_node(result)
+    if tree.GetItemLevel(folder) == "Folder" and tree.GetNumberOfItemChildren(folder) == 0:
+        tree.RemoveItem(folder)
 
 
 def remove_node(node: Any) -> None:
@@ -274,6 +282,7 @@ def follow(volume: Any) -> bool:
     if not _has_grid(volume, result) or np.allclose(matrix, before, atol=1e-4):
         return moved
     heatmap.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    _fill_region_table(volume, result["regions"])
     way = slicer.util.vtkMatrixFromArray(matrix @ np.linalg.inv(before))
     for role in (SEGMENTATION, MARKERS):
         node = node_of(volume, role)
@@ -342,20 +351,24 @@ def _fill_markers(volume: Any, regions: Sequence[dict[str, Any]]) -> None:
     node.GetDisplayNode().SetSelectedColor(*SEGMENT_COLOUR)
 
 
-def _fill_tables(volume: Any, result: dict[str, Any]) -> None:
-    regions, slices = result["regions"], result["slices"]
+def _fill_region_table(volume: Any, regions: Sequence[dict[str, Any]]) -> None:
+    """Places are in the CT's own RAS, as its markers are."""
+    centres = [centre_ras(volume, region).tolist() for region in regions]
     _fill_table(
         _ensure(volume, REGION_TABLE, "vtkMRMLTableNode", "forged regions table"),
         {
             "Region": [r["id"] for r in regions],
             "Found by": [r["source"] for r in regions],
             "Score": [r["score"] for r in regions],
-            **{f"{axis} (mm)": [r["center_ras"][n] for r in regions] for n, axis in enumerate("RAS")},
+            **{f"{axis} (mm)": [centre[n] for centre in centres] for n, axis in enumerate("RAS")},
             **{f"Size {axis} (mm)": [r["extent_mm"][n] for r in regions] for n, axis in enumerate("ijk")},
             "First slice": [r["slices"][0] for r in regions],
             "Last slice": [r["slices"][1] for r in regions],
         },
     )
+
+
+def _fill_slice_table(volume: Any, slices: Sequence[dict[str, Any]]) -> None:
     _fill_table(
         _ensure(volume, SLICE_TABLE, "vtkMRMLTableNode", "forgery scan of slices table"),
         {

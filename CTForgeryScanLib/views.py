@@ -28,8 +28,12 @@ from CTForgeryScanLib.scene import (
 
 
 def show(volume: Any, heatmap: Any, *, opacity: float, threshold: float) -> None:
-    """The CT under a heatmap in all slice views; the heatmap is transparent below ``threshold``."""
-    for view in _composite_nodes():
+    """The CT under a heatmap, which is transparent below ``threshold``.
+
+    In the slice views that show the CT already; in all where none does. So a comparison with another CT stays.
+    """
+    everywhere = _composite_nodes()
+    for view in [v for v in everywhere if v.GetBackgroundVolumeID() == volume.GetID()] or everywhere:
         changed = view.GetBackgroundVolumeID() != volume.GetID()
         view.SetBackgroundVolumeID(volume.GetID())
         view.SetForegroundVolumeID(heatmap.GetID() if heatmap is not None else None)
@@ -145,9 +149,9 @@ def jump_to(volume: Any, ras: Sequence[float] | NDArray[np.float64]) -> None:
 
 
 def slice_in_view(volume: Any) -> int | None:
-    """Which slice k of the CT the views show; None where no view shows one."""
+    """Which slice k of the CT the views show; None where no view of the present layout shows one."""
     for node in _slice_nodes(volume):
-        if _shows_slices(node, volume):
+        if node.IsMappedInLayout() and _shows_slices(node, volume):
             matrix = node.GetSliceToRAS()
             local = from_world(volume, [matrix.GetElement(row, 3) for row in range(3)])
             k = round(float(np.linalg.solve(ijk_to_ras(volume), [*local, 1.0])[2]))

@@ -25,6 +25,7 @@ class ResultSection:
         self._onJump = onJump
         self._volume = None
         self._result = None
+        self._shownAt = None
         self._regions = []
         self._flagged = []
         self._evidence = []
@@ -41,10 +42,10 @@ class ResultSection:
         ):
             ui.regionsTable.horizontalHeaderItem(column).setToolTip(tip)
         ui.disclaimerLabel.text = texts.DISCLAIMER
-        # The arrow keys change the cell; a click on the cell that is current already does not.
-        ui.regionsTable.connect("currentCellChanged(int,int,int,int)", self._onRegion)
+        # The arrow keys change the selection, the focus alone does not; a click on the selected row does not either.
+        ui.regionsTable.connect("itemSelectionChanged()", self._onRegion)
         ui.regionsTable.connect("cellClicked(int,int)", self._onRegion)
-        ui.slicesTable.connect("currentCellChanged(int,int,int,int)", self._onFlagged)
+        ui.slicesTable.connect("itemSelectionChanged()", self._onFlagged)
         ui.slicesTable.connect("cellClicked(int,int)", self._onFlagged)
         ui.evidenceList.connect("itemClicked(QListWidgetItem*)", self._onEvidence)
         ui.evidenceList.connect("itemActivated(QListWidgetItem*)", self._onEvidence)
@@ -52,6 +53,11 @@ class ResultSection:
         ui.nextSliceButton.connect("clicked(bool)", lambda _checked=False: self.stepSlice(1))
         ui.previousRegionButton.connect("clicked(bool)", lambda _checked=False: self.stepRegion(-1))
         ui.nextRegionButton.connect("clicked(bool)", lambda _checked=False: self.stepRegion(1))
+
+    @property
+    def result(self):
+        """The result that is shown; None where none is."""
+        return self._result
 
     def show(self, volumeNode, result):
         """Show the result of a CT; None empties and hides the section."""
@@ -69,8 +75,8 @@ class ResultSection:
             )
             self.fillNotes()
         self._fillEvidence()
-        self._fillRegions()
-        self._fillSlices()
+        self._shownAt = None
+        self.fillPlaces()
         slices = result["slices"] if result else []
         self._plot.show(slices, result["parameters"]["slice_threshold"] if slices else 0.0)
         ui.profileTitleLabel.visible = ui.profileLabel.visible = len(slices) > 1
@@ -83,8 +89,13 @@ class ResultSection:
             self._ui.notesLabel.visible = bool(lines)
 
     def fillPlaces(self):
-        """Say where regions and slices lie, anew when the CT was moved."""
-        if self._result is not None:
+        """Say where regions and slices lie, anew when the CT was moved: what is selected in the tables is not then."""
+        corners = (
+            (self._ras(*ijk) for ijk in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1))) if self._result else ()
+        )
+        at = [scene.to_world(self._volume, corner) for corner in corners]
+        if at != self._shownAt:
+            self._shownAt = at
             self._fillRegions()
             self._fillSlices()
 
@@ -123,7 +134,7 @@ class ResultSection:
         if not self._regions:
             return
         table = self._ui.regionsTable
-        here = self._index(table, table.currentRow())
+        here = self._selected(table)
         # Before the first step there is no selection: -1 + 1 is the first region, 0 - 1 the last.
         start = (-1 if step > 0 else 0) if here is None else here
         self.jumpToRegion((start + step) % len(self._regions))
@@ -132,16 +143,16 @@ class ResultSection:
         self._jumpInto(self._regions[index])
         self._select(self._ui.regionsTable, index)
 
-    def _onRegion(self, row, *_rest):
-        index = self._index(self._ui.regionsTable, row)
+    def _onRegion(self, *_cell):
+        index = self._selected(self._ui.regionsTable)
         if index is not None:
             self._jumpInto(self._regions[index])
 
     def _jumpInto(self, region):
         self._onJump(self._volume, scene.centre_ras(self._volume, region))
 
-    def _onFlagged(self, row, *_rest):
-        index = self._index(self._ui.slicesTable, row)
+    def _onFlagged(self, *_cell):
+        index = self._selected(self._ui.slicesTable)
         if index is not None:
             self.jumpToSlice(self._flagged[index]["k"])
 
@@ -215,15 +226,15 @@ class ResultSection:
         table.setSortingEnabled(True)
         table.blockSignals(False)
 
-    def _index(self, table, row):
-        """The place in the result of a row of the table as it is sorted now; None where there is no such row."""
-        item = table.item(row, 0)
-        return None if item is None else item.data(qt.Qt.UserRole)
+    def _selected(self, table):
+        """The place in the result of the selected row of the table, however it is sorted; None where none is."""
+        items = table.selectedItems()
+        return items[0].data(qt.Qt.UserRole) if items else None
 
     def _select(self, table, index):
         """Select the row of a place in the result, without jumping once more."""
         table.blockSignals(True)
         for row in range(table.rowCount):
-            if self._index(table, row) == index:
+            if table.item(row, 0).data(qt.Qt.UserRole) == index:
                 table.setCurrentCell(row, 0)
         table.blockSignals(False)

@@ -144,3 +144,30 @@ class ResultCase(HostTestCase):
         matrix = vtk.vtkMatrix4x4()
         volume.GetParentTransformNode().GetMatrixTransformToWorld(matrix)
         return (slicer.util.arrayFromVTKMatrix(matrix) @ local)[:3]
+
+
+class ScanCase(ResultCase):
+    """A test with the panel's logic and a folder of its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.logic = self.widget.logic
+        self.addCleanup(self.logic.cleanup)
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def scan(self, volume: Any, **options: Any) -> dict[str, Any]:
+        """By the real worker, as a script does."""
+        result: dict[str, Any] = self.logic.scan(volume, model=str(model_folder()), device="cpu", **options)
+        return result
+
+    def put_under(self, volume: Any, matrix: np.ndarray) -> None:
+        import slicer
+
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+
+    def composite(self) -> Any:
+        return self.red().sliceLogic().GetSliceCompositeNode()

@@ -4,44 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 import unittest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import phantoms
-from slicer_scenes import ResultCase, add_ct, marked_ct, model_folder, oblique, scanned
+from slicer_scenes import ScanCase, add_ct, marked_ct, model_folder, oblique, scanned
 from support import ROOT
 
 
-class Case(ResultCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.logic = self.widget.logic
-        self.addCleanup(self.logic.cleanup)
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-
-    def scan(self, volume: Any, **options: Any) -> dict[str, Any]:
-        """By the real worker, as a script does."""
-        result: dict[str, Any] = self.logic.scan(volume, model=str(model_folder()), device="cpu", **options)
-        return result
-
-    def put_under(self, volume: Any, matrix: np.ndarray) -> None:
-        import slicer
-
-        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
-        volume.SetAndObserveTransformNodeID(transform.GetID())
-
-    def composite(self) -> Any:
-        return self.red().sliceLogic().GetSliceCompositeNode()
-
-
-class Copies(Case):
+class Copies(ScanCase):
     def test_a_copy_has_no_result_and_its_scan_leaves_the_originals_alone(self) -> None:
         import slicer
 
@@ -103,7 +76,7 @@ class Copies(Case):
         self.assertFalse(folder.exists())
 
 
-class Removed(Case):
+class Removed(ScanCase):
     def test_a_result_goes_with_its_ct(self) -> None:
         import slicer
 
@@ -135,7 +108,7 @@ class Removed(Case):
         self.assertIsNone(self.composite().GetForegroundVolumeID())
 
 
-class Moved(Case):
+class Moved(ScanCase):
     def offset(self, volume: Any) -> np.ndarray:
         """From where the heatmap's first voxel should lie in the world to where it does."""
         from CTForgeryScanLib import scene
@@ -240,7 +213,7 @@ class Moved(Case):
             self.assertEqual("was changed" in self.widget.ui.notesLabel.text, said)
 
 
-class Elsewhere(Case):
+class Elsewhere(ScanCase):
     def test_views_are_the_users_while_another_module_is_open(self) -> None:
         import slicer
 
@@ -287,7 +260,7 @@ class Elsewhere(Case):
         self.assertTrue(views.is_shown(slicer.util.getNode("scanned")))
 
 
-class Parts(Case):
+class Parts(ScanCase):
     def test_a_scan_of_some_slices_says_so_and_asks_before_it_replaces_more(self) -> None:
         import slicer
 

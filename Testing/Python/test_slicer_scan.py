@@ -170,7 +170,7 @@ class Panel(ScanCase):
         slicer.mrmlScene.Clear()
         self.assertFalse(process_lives(pid))
         hands.process_events()
-        self.assertFalse(self.logic.job.isRunning)
+        self.assertIsNone(self.logic.job)
         self.assertIn("Load a CT", self.ui.statusLabel.text)
 
     @unittest.skipIf(os.name == "nt", "Windows has no SIGKILL")
@@ -198,7 +198,7 @@ class Panel(ScanCase):
         job = self.start()
         self.wait_for_slices()
         slicer.mrmlScene.RemoveNode(volume)
-        self.wait()
+        self.assertFalse(job.isRunning)
         self.assertIsNone(job.result)
         self.assertFalse(process_lives(job._worker.pid))
 
