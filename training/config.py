@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
 from CTForgeryScanLib.errors import InputError
 from training.crops import Mix
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,45 @@ def check_names(path: Path, given: Collection[str], known: Collection[str], need
             )
 
 
+def check_types(path: Path, given: Mapping[str, Any], kind: type) -> None:
+    """Raises InputError for a setting of the dataclass ``kind`` that is text where it wants a number, and the like."""
+    hints = get_type_hints(kind)
+    for name, value in given.items():
+        wanted = hints.get(name)
+        if wanted not in _WORDS:
+            continue
+        # A number without a fraction is a float too; True is an int in Python, but nobody means it as one.
+        right = isinstance(value, (int, float) if wanted is float else wanted)
+        if not right or isinstance(value, bool) != (wanted is bool):
+            raise InputError(
+                f"In the configuration '{path}' {name} is {value!r}, not {_WORDS[wanted]}: correct it "
+                "(1e-3 is text in YAML, 1.0e-3 a number)."
+            )
+
+
 def read_config(path: Path) -> Config:
-    """Read a configuration; raises InputError for a missing file or a name that the program does not know."""
+    """Read a configuration; raises InputError for a missing file, an unknown setting or one of another type."""
     given = read_settings(path)
     of_mix = [f"mix.{name}" for name in given.get("mix", {})]
     known = [*(f.name for f in fields(Config)), *(f"mix.{f.name}" for f in fields(Mix))]
     check_names(path, [*given, *of_mix], known, ("name", "folds"))
+    check_types(path, given, Config)
+    check_types(path, given.get("mix", {}), Mix)
     mix = Mix(**given.pop("mix", {}))
     never = tuple(given.pop("never_train", ()))
+    if "false_alarms" in given:
+        given["false_alarms"] = _false_alarms(path, given["false_alarms"])
     return Config(**given, mix=mix, never_train=never)
+
+
+def _false_alarms(path: Path, given: Any) -> dict[str, FalseAlarms]:
+    names = [f.name for f in fields(FalseAlarms)]
+    if not isinstance(given, dict) or not given or any(not isinstance(v, dict) for v in given.values()):
+        raise InputError(
+            f"In the configuration '{path}' false_alarms is {given!r}: "
+            f"give each operating point's {' and '.join(names)}."
+        )
+    for point in given.values():
+        check_names(path, point, names, names)
+        check_types(path, point, FalseAlarms)
+    return {name: FalseAlarms(**point) for name, point in given.items()}

@@ -233,7 +233,7 @@ class CropSampler:
 
     def _thick(self, s: Slice) -> list[Slice]:
         """``s`` alone or, in an untouched series, sometimes with those that follow: as thick as other scanners'."""
-        if (s.series, s.k) not in self.neighbours or self.rng.random() >= self.mix.thick:
+        if s.forged or (s.series, s.k) not in self.neighbours or self.rng.random() >= self.mix.thick:
             return [s]
         count = int(self.rng.integers(2, 5))
         return [of for k in range(s.k, s.k + count) if (of := self.neighbours.get((s.series, k)))]

@@ -24,12 +24,13 @@ from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.regions import Region, RegionRule, find_regions
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.command import run_command
+from training.config import Config
 from training.evaluation.calibration import brier, reliability
 from training.evaluation.plots import plot_reliability
 from training.evaluation.slices import auc, auc_interval, counts_by_kind, detection_rate
 from training.experiment import arguments, read_experiment
 from training.fit_slice_classifier import FOLDS_JSON, OUT_OF_FOLD
-from training.out_of_fold import out_of_fold_heatmaps, series_heatmaps
+from training.out_of_fold import detector_sha256, out_of_fold_heatmaps, series_heatmaps
 from training.slices import Slice
 
 SITE_PX = 24
@@ -235,13 +236,19 @@ def _share(part: int, of: int) -> str:
 def read_judges(runs: Path, point: str | None = None) -> dict[str, tuple[OperatingPoint, RegionRule]]:
     """Fold → its operating point (the default one if none is named) and region rule, of ``fit_slice_classifier``.
 
-    Raises InputError when it was not run yet.
+    Raises InputError when it was not run yet, or before a fold was trained anew.
     """
     if not (runs / FOLDS_JSON).is_file():
         raise InputError(
             f"'{runs}' holds no {FOLDS_JSON}: run python -m training.fit_slice_classifier first."
         )
     by_fold = json.loads((runs / FOLDS_JSON).read_text(encoding="utf-8"))
+    for fold, fitted in by_fold.items():
+        if fitted["detector_sha256"] != detector_sha256(runs, fold):
+            raise InputError(
+                f"'{runs / FOLDS_JSON}' is of another detector than fold {fold} has now: "
+                "run python -m training.fit_slice_classifier again."
+            )
     return {
         fold: (choose_operating_point(fitted, point), RegionRule(**fitted["region_rule"]))
         for fold, fitted in by_fold.items()
@@ -249,13 +256,18 @@ def read_judges(runs: Path, point: str | None = None) -> dict[str, tuple[Operati
 
 
 def read_judged(
-    slices: Sequence[Slice], fold_of: dict[str, int], runs: Path, point: str | None = None
+    slices: Sequence[Slice],
+    fold_of: dict[str, int],
+    runs: Path,
+    point: str | None = None,
+    training: Config | None = None,
 ) -> list[Judged]:
     """What the cascade said of each slice, out-of-fold, as ``fit_slice_classifier`` wrote it.
 
-    It is judged at the named operating point, or the default one.
+    It is judged at the named operating point, or the default one. Raises InputError as ``out_of_fold_heatmaps`` and
+    ``read_judges``.
     """
-    maps = out_of_fold_heatmaps(slices, fold_of, runs)
+    maps = out_of_fold_heatmaps(slices, fold_of, runs, training)
     with (runs / OUT_OF_FOLD).open(newline="", encoding="utf-8") as file:
         said = {row["name"]: (row["fold"], float(row["probability"])) for row in csv.DictReader(file)}
     judges = read_judges(runs, point)
@@ -282,7 +294,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     experiment = read_experiment(args)
     words = _card_words(args.config)
     judged = {
-        point: read_judged(experiment.slices, experiment.fold_of, args.runs, point)
+        point: read_judged(experiment.slices, experiment.fold_of, args.runs, point, experiment.training)
         for point in experiment.config.false_alarms
     }
     measured = {

@@ -19,14 +19,16 @@ from itertools import cycle, islice
 import numpy as np
 from numpy.typing import NDArray
 
+from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Heatmap, Sweeper
+from CTForgeryScanLib.models import DETECTOR
 from CTForgeryScanLib.regions import RegionRule, find_regions
 from CTForgeryScanLib.volume import Volume, load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE, heatmap_ijk_to_ras
 from training.command import run_command
 from training.config import read_config
 from training.evaluate import SITE_PX, read_judges
-from training.experiment import arguments
+from training.experiment import arguments, training_of
 from training.forgers.forger import Forger
 from training.forgers.registry import forger_of
 from training.lung_sites import DIAMETER_MM, forged_at_random, random_lung_place
@@ -136,7 +138,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="one after the other; words are those of training.forge",
     )
     args = parser.parse_args(argv)
-    fold_of = read_folds(args.config.parent / read_config(args.config).folds)
+    if not (args.data / "ct").is_dir():
+        raise InputError(
+            f"'{args.data}' holds no ct/: the series that are forged here are the data folder's."
+        )
+    config = read_config(args.config)
+    fold_of = read_folds(args.config.parent / config.folds)
+    training = training_of(config, fold_of)
     judges = read_judges(args.runs)
     forgers = [forger_of(word) for word in args.forger]
     outcomes: list[Outcome] = []
@@ -144,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         volume = load_volume(args.data / "ct" / series)
         fold = fold_of[series]
         point, rule = judges[str(fold)]
-        sweeper = Sweeper(load_detector(args.runs / f"fold-{fold}" / "detector.safetensors"))
+        sweeper = Sweeper(load_detector(args.runs / f"fold-{fold}" / DETECTOR, training))
         untouched = np.stack(list(sweeper.sweep(volume.hu)))
         for forger in forgers:
             for n, kind in enumerate(islice(cycle(forger.kinds), SITES)):

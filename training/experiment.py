@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.config import Config, read_config
 from training.data import read_slices
 from training.slices import Slice
-from training.splits import check_folds, read_folds
+from training.splits import check_folds, digest, read_folds
 
 DATA_HELP = "the data folder (ctgan/, pristine_slices/ and ct/), or one that training.slice_set made"
 
@@ -21,6 +22,16 @@ class Experiment:
     config: Config
     fold_of: dict[str, int]
     slices: list[Slice]
+
+    @property
+    def training(self) -> Config:
+        """What a detector is trained by, and known by later."""
+        return training_of(self.config, self.fold_of)
+
+
+def training_of(config: Config, fold_of: Mapping[str, int]) -> Config:
+    """With the folds' content instead of their file's name, and without what concerns the second stage alone."""
+    return replace(config, folds=digest(fold_of), false_alarms={})
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

@@ -31,6 +31,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.svm import SVC
 
 from CTForgeryScanLib.cards import CARD, OperatingPoint
+from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.models import CLASSIFIER, DETECTOR
 from CTForgeryScanLib.regions import RegionRule, hottest_rise
@@ -38,7 +39,7 @@ from CTForgeryScanLib.slice_classifier import SliceClassifier, slice_features
 from training.command import run_command
 from training.config import Config
 from training.experiment import arguments, read_experiment
-from training.out_of_fold import load_detector, out_of_fold_heatmaps, series_heatmaps
+from training.out_of_fold import detector_sha256, load_detector, out_of_fold_heatmaps, series_heatmaps
 from training.slices import Slice
 
 Maps = Mapping[str, NDArray[np.float32]]
@@ -146,11 +147,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = arguments("Fit PCA + SVM on out-of-fold heatmaps and assemble the model.").parse_args(argv)
     experiment = read_experiment(args)
     config, slices, fold_of = experiment.config, experiment.slices, experiment.fold_of
-    maps = out_of_fold_heatmaps(slices, fold_of, args.runs)
+    maps = out_of_fold_heatmaps(slices, fold_of, args.runs, experiment.training)
     rows, by_fold = [], {}
     for fold in sorted(set(fold_of.values())):
         fitted = fit([s for s in slices if fold_of[s.patient] != fold], maps, config)
-        by_fold[fold] = fitted.to_dict()
+        by_fold[fold] = fitted.to_dict() | {"detector_sha256": detector_sha256(args.runs, fold)}
         print(f"fold {fold}: {_summary(fitted)}", flush=True)
         held_out = [s for s in slices if fold_of[s.patient] == fold]
         # Judged through the library's own code, the one that ships.
@@ -163,7 +164,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     (args.runs / FOLDS_JSON).write_text(json.dumps(by_fold, indent=1) + "\n", encoding="utf-8")
     shipped = fit(slices, maps, config)
     print(f"all: {_summary(shipped)}")
-    _assemble(config, shipped, args.runs)
+    _assemble(
+        config, shipped, args.runs, load_detector(args.runs / "fold-all" / DETECTOR, experiment.training)
+    )
 
 
 def _summary(fitted: Fitted) -> str:
@@ -171,11 +174,10 @@ def _summary(fitted: Fitted) -> str:
     return f"{points}; rises at {fitted.rule.location:.2f} ± {fitted.rule.scale:.2f}"
 
 
-def _assemble(config: Config, fitted: Fitted, runs: Path) -> None:
+def _assemble(config: Config, fitted: Fitted, runs: Path, detector: LocalDetector) -> None:
     """Write the model folder: both files and the part of the card that does not need measuring."""
     folder = runs / config.name
     folder.mkdir(exist_ok=True)
-    detector = load_detector(runs / "fold-all" / "detector.safetensors")
     save_tensors(detector.state_dict(), folder / DETECTOR)
     save_file(fitted.classifier.arrays(), folder / CLASSIFIER)
     card = {

@@ -24,11 +24,11 @@ from CTForgeryScanLib.volume import Volume, load_volume
 from training.command import run_command
 from training.forged_file import SiteRecord, mask_path, read_sites, site_record, write_forged
 from training.forgers.forger import ForgedVolume, Forger
-from training.forgers.registry import NAMES, make_forger
+from training.forgers.registry import NAMES, identity_of, make_forger, patients_seen
 from training.lung_sites import forged_at_random, random_lung_place
 from training.output_folder import check_settings
 from training.sites import Site, SiteKind
-from training.sources.catalogue import SOURCE_HELP, read_untouched
+from training.sources.catalogue import SOURCE_HELP, UNSEEN_HELP, of_unseen, read_untouched
 from training.sources.scan import Scan
 
 NODULE_MM = (4.0, 40.0)
@@ -195,6 +195,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the forged volumes")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--weights", type=Path, help="of a trained forger, as its training wrote them")
+    parser.add_argument("--unseen", action="store_true", help=UNSEEN_HELP)
     parser.add_argument(
         "--donor", type=Path, help="a CT that splice takes its patches from (default: the scan itself)"
     )
@@ -217,12 +218,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     donor = load_volume(args.donor) if args.donor else None
     forger = make_forger(args.forger, args.weights, donor)
     scans = read_untouched(source, where)
+    if args.weights:
+        scans = of_unseen(scans, patients_seen([f"{args.forger}={args.weights}"]), leave_out=args.unseen)
     settings = {
         "source": source,
         "where": where if source == "simulated" else str(Path(where).resolve()),
         "scans": len(scans),
         "forger": args.forger,
-        "weights": args.weights and str(args.weights.resolve()),
+        "weights": args.weights and identity_of(f"{args.forger}={args.weights}"),
+        "unseen": args.unseen,
         "donor": donor and donor.sha256,
         "each": args.each,
         "seed": args.seed,

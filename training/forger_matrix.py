@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from training.crops import Mix
 from training.evaluate import SITE_PX
 from training.experiment import arguments, read_experiment
 from training.forgers.forger import Forger
-from training.forgers.registry import forger_of
+from training.forgers.registry import forger_of, identity_of
 from training.made_slices import made_slices
 from training.output_folder import check_settings
 from training.slices import Slice
@@ -134,7 +134,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     experiment = read_experiment(args)
     config = experiment.config
-    check_settings(args.runs, "matrix.json", as_json(config))
+    learnt_from = sorted(identity_of(word) for word in args.forger)
+    check_settings(args.runs, "matrix.json", {"config": as_json(experiment.training), "forgers": learnt_from})
     kept, held_out = _divided(experiment.slices, experiment.fold_of)
     by_name, only_asked = _by_name(args.forger), _by_name(args.ask)
     if both := by_name.keys() & only_asked.keys():
@@ -216,9 +217,7 @@ def write_matrix(
 ) -> None:
     """``out`` (Markdown) and its picture, of the rows that are done; ``counts`` are the test slices by forger."""
     done = {
-        row.name: {
-            name: Share(**share) for name, share in json.loads(path.read_text(encoding="utf-8")).items()
-        }
+        row.name: _read_row(path, counts)
         for row in rows
         if (path := runs / f"{row.name.replace(' ', '-')}.json").exists()
     }
@@ -253,6 +252,17 @@ def write_matrix(
     picture = out.parent / "results" / "forger-matrix.png"
     picture.parent.mkdir(exist_ok=True)
     _draw(list(found), list(counts), list(found.values()), picture)
+
+
+def _read_row(path: Path, names: Iterable[str]) -> dict[str, Share]:
+    """Raises InputError for a row that was not asked about all forgers."""
+    shares = {name: Share(**share) for name, share in json.loads(path.read_text(encoding="utf-8")).items()}
+    if missing := set(names) - shares.keys():
+        raise InputError(
+            f"'{path}' was not asked about {', '.join(sorted(missing))}: "
+            "leave them out, or remove it to train the row again."
+        )
+    return shares
 
 
 def _table(counts: Mapping[str, int], rows: Mapping[str, Sequence[float]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -18,6 +18,8 @@ Ijk = tuple[int, int, int]
 
 DIAMETER_MM = (8.0, 20.0)
 """Of the sites that are forged; CT-GAN's cube has its own size."""
+
+_OF_NODULES = 0.5
 
 
 def random_lung_place(
@@ -37,6 +39,21 @@ def random_lung_place(
             r, c = places[rng.integers(len(places))]
             return int(STRIDE * c + CENTRE), int(STRIDE * r + CENTRE), k
     raise InputError(f"No lung was found in '{volume.source}': give a chest CT.")
+
+
+def random_place(
+    volume: Volume,
+    kind: SiteKind,
+    nodules: Sequence[Ijk],
+    rng: np.random.Generator,
+    *,
+    off_the_ends: int = 0,
+    inside: bool = False,
+) -> Ijk:
+    """Where to forge: as ``random_lung_place`` or, for every other removal, at one of the nodules if there are any."""
+    if kind == "remove" and nodules and rng.random() < _OF_NODULES:
+        return nodules[int(rng.integers(len(nodules)))]
+    return random_lung_place(volume, rng, off_the_ends=off_the_ends, inside=inside)
 
 
 def forged_at_random(

@@ -25,7 +25,7 @@ from training.blending import starve
 from training.forgers.ctgan.forger import ctgan
 from training.forgers.forger import Forger
 from training.forgers.published_pasting import PublishedPasting, TouchUp, procedural_content
-from training.lung_sites import DIAMETER_MM, Ijk, forged_at_random, random_lung_place
+from training.lung_sites import DIAMETER_MM, forged_at_random, random_place
 from training.sites import SiteKind
 from training.slices import Slice, SliceSite
 
@@ -33,7 +33,6 @@ REACH_MM = 10.0
 """Slices up to here from a site's centre may be taken; CT-GAN's cube reaches 16 mm."""
 SLICES_OF_A_SITE = 4
 _CENTRE_PX = 4  # pixels about a site's centre of which a slice that is taken has some changed
-_OF_NODULES = 0.5  # part of the removals that removes a nodule, in series where readers marked some
 
 
 def pastings(generators: Path | None) -> list[Forger]:
@@ -81,7 +80,8 @@ def _site(members: list[Slice], forger: Forger, kind: SiteKind, rng: np.random.G
         np.diag([of.spacing_mm, of.spacing_mm, of.between_mm, 1.0]),
         of.series,
     )
-    place = partial(_place, members, volume, kind, rng)
+    nodules = [(round(x), round(y), k) for k, s in enumerate(members) for x, y in s.lesions]
+    place = partial(random_place, volume, kind, nodules, rng)
     try:
         forged, site = forged_at_random(volume, forger, kind, rng, place, DIAMETER_MM)
     except InputError:
@@ -114,11 +114,3 @@ def _block(changed: NDArray[np.bool_], x: int, y: int) -> int:
     """Side in pixels of the square about (x, y) that holds all that changed in a slice [j, i]."""
     rows, columns = np.nonzero(changed)
     return 2 * int(max(np.abs(rows - y).max(initial=0), np.abs(columns - x).max(initial=0))) + 1
-
-
-def _place(members: list[Slice], volume: Volume, kind: SiteKind, rng: np.random.Generator) -> Ijk:
-    """Where to forge: a random place in lung or, for a removal, a nodule."""
-    nodules = [(round(x), round(y), k) for k, s in enumerate(members) for x, y in s.lesions]
-    if kind == "remove" and nodules and rng.random() < _OF_NODULES:
-        return nodules[rng.integers(len(nodules))]
-    return random_lung_place(volume, rng)

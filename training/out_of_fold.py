@@ -18,28 +18,49 @@ from safetensors.torch import load_file as load_tensors
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Heatmap, Sweeper
+from CTForgeryScanLib.models import DETECTOR
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import heatmap_ijk_to_ras
+from training.config import Config, as_json
 from training.slices import Slice
 
 
-def load_detector(path: Path) -> LocalDetector:
-    """The detector that ``train_detector`` wrote; raises InputError when that fold is not trained yet."""
+def load_detector(path: Path, training: Config | None = None) -> LocalDetector:
+    """The detector that ``train_detector`` wrote.
+
+    Raises InputError when that fold is not trained yet, or was trained by another configuration or other folds than
+    ``training`` (``Experiment.training``), where it is given.
+    """
     if not path.exists():
         raise InputError(f"'{path}' is missing: train that fold first (python -m training.train_detector).")
     with safe_open(path, "pt") as file:
-        detector = LocalDetector(**json.loads(file.metadata()["config"]))
+        metadata = file.metadata()
+    if training is not None and json.loads(metadata["training"]) != as_json(training):
+        raise InputError(
+            f"'{path}' was trained by another configuration or other folds: give another --runs, or remove it."
+        )
+    detector = LocalDetector(**json.loads(metadata["config"]))
     detector.load_state_dict(load_tensors(path))
     return detector.eval()
 
 
+def detector_sha256(runs: Path, fold: int | str) -> str:
+    """By what results remember the detector of a fold that they are of."""
+    return hashlib.sha256((runs / f"fold-{fold}" / DETECTOR).read_bytes()).hexdigest()
+
+
 def out_of_fold_heatmaps(
-    slices: Sequence[Slice], fold_of: dict[str, int], runs: Path
+    slices: Sequence[Slice], fold_of: dict[str, int], runs: Path, training: Config | None = None
 ) -> dict[str, NDArray[np.float32]]:
-    """Slice name → heatmap [r, c]; swept fold by fold and kept in ``runs``, so that a second call only reads."""
+    """Slice name → heatmap [r, c]; swept fold by fold and kept in ``runs``, so that a second call only reads.
+
+    Raises InputError as ``load_detector``.
+    """
     maps: dict[str, NDArray[np.float32]] = {}
     for fold in sorted({fold_of[s.patient] for s in slices}):
-        maps |= fold_heatmaps([s for s in slices if fold_of[s.patient] == fold], runs / f"fold-{fold}")
+        detector = load_detector(runs / f"fold-{fold}" / DETECTOR, training)
+        of_fold = [s for s in slices if fold_of[s.patient] == fold]
+        maps |= _heatmaps(of_fold, detector, runs / f"fold-{fold}", detector_sha256(runs, fold))
     return {s.name: maps[s.name] for s in slices}
 
 
@@ -82,21 +103,29 @@ def series_heatmaps(slices: Sequence[Slice], maps: Mapping[str, NDArray[np.float
     return found
 
 
-def fold_heatmaps(slices: Sequence[Slice], folder: Path) -> dict[str, NDArray[np.float32]]:
-    """Slice name → heatmap [r, c] by the detector in ``folder``, where they are kept until it is another one."""
-    path, kept = folder / "detector.safetensors", folder / "heatmaps.safetensors"
-    detector = load_detector(path)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not kept.exists() or _made_by(kept) != sha256:
+def _heatmaps(
+    slices: Sequence[Slice], detector: LocalDetector, folder: Path, sha256: str
+) -> dict[str, NDArray[np.float32]]:
+    """Slice name → heatmap [r, c]; kept in the folder until detector or slices are others."""
+    kept = folder / "heatmaps.safetensors"
+    made_of = {"detector_sha256": sha256, "slices_sha256": _sha256(slices)}
+    if not kept.exists() or _made_of(kept) != made_of:
         sweeper = Sweeper(detector)
         print(f"{folder.name}: sweeping {len(slices)} slices", flush=True)
-        save_file(
-            {s.name: next(sweeper.sweep(s.hu[None])) for s in slices}, kept, {"detector_sha256": sha256}
-        )
+        save_file({s.name: next(sweeper.sweep(s.hu[None])) for s in slices}, kept, made_of)
     return load_file(kept)
 
 
-def _made_by(heatmaps: Path) -> str | None:
-    """SHA-256 of the detector that made the kept heatmaps."""
+def _sha256(slices: Sequence[Slice]) -> str:
+    """Of their names and voxels."""
+    digest = hashlib.sha256()
+    for s in slices:
+        digest.update(s.name.encode() + np.ascontiguousarray(s.hu).tobytes())
+    return digest.hexdigest()
+
+
+def _made_of(heatmaps: Path) -> dict[str, str] | None:
+    """Which detector and slices the kept heatmaps are of."""
     with safe_open(heatmaps, "np") as file:
-        return (file.metadata() or {}).get("detector_sha256")
+        metadata: dict[str, str] | None = file.metadata()
+    return metadata

@@ -26,12 +26,12 @@ from CTForgeryScanLib.volume import Volume
 from training.command import run_command
 from training.evaluate_volumes import FROM_THE_ENDS
 from training.forgers.forger import Forger
-from training.forgers.registry import NAMES, forger_of
-from training.lung_sites import DIAMETER_MM, forged_at_random, random_lung_place
+from training.forgers.registry import NAMES, forger_of, identity_of, patients_seen
+from training.lung_sites import DIAMETER_MM, forged_at_random, random_place
 from training.output_folder import check_settings
 from training.sites import SiteKind
 from training.slices import Slice, SliceSite
-from training.sources.catalogue import SOURCE_HELP, read_untouched
+from training.sources.catalogue import SOURCE_HELP, UNSEEN_HELP, of_unseen, read_untouched
 from training.sources.scan import Scan
 from training.stored_slices import SETTINGS, records_path, store_slices
 
@@ -70,9 +70,10 @@ def paired_slices(scan: Scan, volume: Volume, turns: Sequence[Turn], rng: np.ran
     A turn for which no place of the scan will do is left out, and said.
     """
     untouched = untouched_slices(scan, volume)
+    nodules = [site.voxel for site in scan.sites if site.kind == "nodule"]
     pairs: list[Slice] = []
     for n, (forger, kind) in enumerate(turns):
-        place = partial(random_lung_place, volume, rng, off_the_ends=FROM_THE_ENDS, inside=True)
+        place = partial(random_place, volume, kind, nodules, rng, off_the_ends=FROM_THE_ENDS, inside=True)
         try:
             forged, site = forged_at_random(volume, forger, kind, rng, place, DIAMETER_MM)
         except InputError as error:
@@ -137,18 +138,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--whole", type=int, default=40, help="scans of which all untouched slices are taken (default: 40)"
     )
+    parser.add_argument("--unseen", action="store_true", help=UNSEEN_HELP)
     parser.add_argument("--out", type=Path, required=True, help="folder of the slices")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     forgers = [forger_of(word) for word in args.forger]
-    scans = read_untouched(*args.source)
+    scans = of_unseen(read_untouched(*args.source), patients_seen(args.forger), leave_out=args.unseen)
     check_settings(
         args.out,
         SETTINGS,
         {
             "source": args.source[0],
             "scans": len(scans),
-            "forgers": args.forger,
+            "forgers": [identity_of(word) for word in args.forger],
+            "unseen": args.unseen,
             "sites": args.sites,
             "whole": args.whole,
             "seed": args.seed,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -59,6 +61,11 @@ def read_folds(path: Path) -> dict[str, int]:
     return {row["patient"]: int(number(row, "fold", path)) for row in read_table(path, ("patient", "fold"))}
 
 
+def digest(fold_of: Mapping[str, int]) -> str:
+    """SHA-256 of which patient is in which fold: a file of the same name may be dealt anew."""
+    return hashlib.sha256(json.dumps(sorted(fold_of.items())).encode()).hexdigest()
+
+
 def check_folds(fold_of: Mapping[str, int], slices: Iterable[Slice], path: Path) -> None:
     """Raises InputError where patients of the slices were dealt into no fold."""
     if unknown := {s.patient for s in slices} - fold_of.keys():
@@ -79,6 +86,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
+    if args.out.exists():
+        raise InputError(
+            f"'{args.out}' exists: what was trained by it knows these folds alone. Give another --out for another deal."
+        )
     if args.source:
         items = ((scan.patient, "scan") for scan in read_source(*args.source))
         fold_of = deal(items, args.folds, args.seed)

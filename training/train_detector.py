@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
+from CTForgeryScanLib.models import DETECTOR
 from training.checkpoint import Checkpoint
 from training.command import run_command
 from training.config import Config, as_json
@@ -178,9 +179,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with process_group(args.device) as group:
         for fold in _checked(args.fold, experiment.fold_of):
             folder = args.runs / f"fold-{fold}"
-            trained = folder / "detector.safetensors"
+            trained = folder / DETECTOR
             if trained.exists():
-                _check_configuration(trained, experiment.config)
+                load_detector(trained, experiment.training)
                 print(f"{folder} is done")
                 continue
             folder.mkdir(parents=True, exist_ok=True)
@@ -196,15 +197,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
             start = None
             if args.start:
-                before = load_detector(args.start / folder.name / "detector.safetensors")
+                before = load_detector(args.start / folder.name / DETECTOR)
+                _check_start(args.start / folder.name / DETECTOR, experiment.training)
                 start = before.state_dict()
                 if experiment.config.mix.hard:
                     kept = mark_hard_places(kept, before)
-            detector = train([*kept, *made], experiment.config, folder, group, start)
+            detector = train([*kept, *made], experiment.training, folder, group, start)
             if group.is_first:
                 facts = {
                     "config": json.dumps(detector.config),
-                    "training": json.dumps(as_json(experiment.config)),
+                    "training": json.dumps(as_json(experiment.training)),
                 }
                 save_file(detector.state_dict(), trained, facts)
                 (folder / "checkpoint.safetensors").unlink(missing_ok=True)
@@ -218,12 +220,19 @@ def _checked(asked: Sequence[str], fold_of: Mapping[str, int]) -> Sequence[str]:
     return asked
 
 
-def _check_configuration(path: Path, config: Config) -> None:
-    """Raises InputError for a detector that another configuration trained."""
+def _check_start(path: Path, training: Config) -> None:
+    """Raises InputError for a detector that is not the one to go on from, or that saw patients who are left out."""
     with safe_open(path, "pt") as file:
-        if json.loads(file.metadata().get("training", "null")) != as_json(config):
+        before = json.loads(file.metadata()["training"])
+    wanted = as_json(training)
+    for what, known, needed in (
+        ("another model", before["name"], wanted["start_from"]),
+        ("other folds", before["folds"], wanted["folds"]),
+        ("other patients", before["never_train"], wanted["never_train"]),
+    ):
+        if known != needed:
             raise InputError(
-                f"'{path}' was trained by another configuration: give another --runs, or remove it."
+                f"'{path}' is of {what} than this configuration goes on from: give another --start."
             )
 
 

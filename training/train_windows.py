@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from training.experiment import arguments
 from training.metrics_log import MetricsLog
 from training.precision import mixed_precision
 from training.slices import Slice
-from training.splits import check_folds, read_folds
+from training.splits import check_folds, digest, read_folds
 from training.windows_config import WindowsConfig, read_windows_config
 from training.windows_dataset import TrainingSamples
 
@@ -217,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = read_windows_config(args.config)
     path = args.config.parent / config.folds
     fold_of, slices = read_folds(path), read_slices(args.data, frozenset(config.never_train))
+    config = replace(config, folds=digest(fold_of))  # what it is known by: the file may be dealt anew
     check_folds(fold_of, slices, path)
     with process_group(args.device) as group:
         for fold in args.fold:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from CTForgeryScanLib.errors import InputError
-from training.config import check_names, read_settings
+from training.config import check_names, check_types, read_settings
 
 NETWORKS = ("paper", "xception", "resnet50")
 PRECISIONS = ("float32", "float16", "bfloat16")
@@ -60,6 +60,7 @@ def read_windows_config(path: Path) -> WindowsConfig:
     """Read a configuration; raises InputError for a missing file or settings that the program does not know."""
     given = read_settings(path)
     check_names(path, given, [f.name for f in fields(WindowsConfig)], ("name", "folds"))
+    check_types(path, given, WindowsConfig)
     config = WindowsConfig(**given | {"never_train": tuple(given.get("never_train", ()))})
     for name, value, known in (
         ("network", config.network, NETWORKS),

@@ -27,6 +27,7 @@ from training.data import read_slices
 from training.forgers.copy_move import CopyMove
 from training.out_of_fold import load_detector
 from training.slice_set import Turn, paired_slices
+from training.sources.catalogue import of_unseen
 from training.sources.luna16 import read
 from training.stored_slices import records_path
 
@@ -82,6 +83,15 @@ class FromLuna16(unittest.TestCase):
         for fold in ("9", "x"):
             with self.assertRaisesRegex(InputError, f"no fold {fold}: give some of 0, "):
                 train_detector.main([*places, "--fold", fold])
+        folds = self.folder / "folds.csv"
+        dealt = folds.read_text()
+        with self.assertRaisesRegex(InputError, "another --out"):
+            splits.main([*self.source, "--out", str(folds), "--seed", "1"])
+        folds.unlink()
+        splits.main([*self.source, "--out", str(folds), "--seed", "1"])
+        with self.assertRaisesRegex(InputError, "other folds"):
+            train_detector.main([*places, "--fold", "0"])
+        folds.write_text(dealt)
         config.write_text(config.read_text() + "seed: 9\n")
         with self.assertRaisesRegex(InputError, "trained by another configuration"):
             train_detector.main([*places, "--fold", "0"])
@@ -116,6 +126,24 @@ class FromLuna16(unittest.TestCase):
         marked = {s.k: s.lesions for s in slice_set.untouched_slices(scan, scan.load()) if s.lesions}
         np.testing.assert_allclose(list(marked.values()), [[(45, 95)]] * 5, atol=0.5)
         self.assertEqual(sorted(marked), [8, 9, 10, 11, 12])
+
+    def test_every_other_removal_removes_a_nodule_where_there_are_some(self) -> None:
+        (scan,) = [scan for scan in read(str(self.luna16)).scans if scan.sites]
+        turns: list[Turn] = [(CopyMove(), "remove")] * 12
+        pairs = paired_slices(scan, scan.load(), turns, np.random.default_rng(0))
+        at = {(s.name.split("/")[1], s.forged[0].x, s.forged[0].y) for s in pairs if s.forged}
+        of_nodule = sum((x, y) == scan.sites[0].voxel[:2] for _, x, y in at)
+        self.assertIn(of_nodule, range(3, 10))
+
+    def test_patients_whom_a_generator_learnt_from_are_left_out_on_request(self) -> None:
+        scans = read(str(self.luna16)).scans
+        seen = {scans[0].patient, scans[4].patient}
+        self.assertEqual(of_unseen(scans, seen, leave_out=False), scans)
+        left = of_unseen(scans, seen, leave_out=True)
+        self.assertEqual(len(left), SCANS - 2)
+        self.assertFalse(seen & {scan.patient for scan in left})
+        with self.assertRaisesRegex(InputError, "every patient"):
+            of_unseen(scans[:1], seen, leave_out=True)
 
     def test_a_site_without_a_place_is_said_and_left_out_alone(self) -> None:
         scan = read(str(self.luna16)).scans[0]

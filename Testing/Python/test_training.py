@@ -35,7 +35,7 @@ from CTForgeryScanLib.places import place_logits
 from CTForgeryScanLib.regions import RegionRule
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.blending import blend_site, splice, starve, window_distance
-from training.config import Config, read_config
+from training.config import Config, FalseAlarms, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
 from training.data import read_slices
 from training.evaluate import Judged, peak_on_site, point_costs, series_regions, slice_scores
@@ -203,6 +203,17 @@ class Crops(unittest.TestCase):
                 flat = crop[4 * r + 12 : 4 * r + 20, 4 * c + 12 : 4 * c + 20]
                 self.assertLess(flat.std(), 12, "a positive window's centre is not in the repainted square")
 
+    def test_a_forged_slice_of_a_series_that_is_there_as_a_whole_is_never_averaged_with_it(self) -> None:
+        none = {f.name: 0 for f in fields(Mix)}
+        mix = replace(Mix(**none), genuine=40, untouched=1, thick=1.0)
+        untouched = phantoms.chest(slices=6, size=256)
+        series = [Slice(f"s/{k}", "s", "s", k, hu, 0.7, 2.5) for k, hu in enumerate(untouched)]
+        hu = np.full_like(untouched[2], -860)
+        forged = Slice("s/forged", "s", "s", 2, hu, 0.7, forged=(SliceSite(80, 128, 41, 0.0, "inject"),))
+        crops, _ = CropSampler([*series, forged], mix, seed=0).batch(0)
+        for crop in crops[:40, 0]:
+            self.assertEqual(crop.std(), 0)
+
     def test_every_kind_of_crop_is_drawn(self) -> None:
         mix = Mix()
         hu, target = CropSampler(slices(), mix, seed=1).batch(0)
@@ -271,6 +282,18 @@ class Training(unittest.TestCase):
             wrong.write_text(text)
             with self.assertRaisesRegex(InputError, words):
                 read_config(wrong)
+        for setting, words in (
+            ("learning_rate: 1e-3", "learning_rate is '1e-3', not a number"),
+            ("steps: 1.5", "steps is 1.5, not a whole number"),
+            ("half_turn: 1", "half_turn is 1, not true or false"),
+            ("mix: {made: true}", "made is True, not a whole number"),
+            ("false_alarms: {strict: {in_100_scans: 1}}", "missing settings .in_100_slices"),
+        ):
+            wrong.write_text(f"name: x\nfolds: y\n{setting}\n")
+            with self.assertRaisesRegex(InputError, words):
+                read_config(wrong)
+        wrong.write_text("name: x\nfolds: y\nfalse_alarms: {strict: {in_100_scans: 1, in_100_slices: 0.5}}\n")
+        self.assertEqual(read_config(wrong).false_alarms, {"strict": FalseAlarms(1, 0.5)})
         table = self.folder / "folds.csv"
         with self.assertRaisesRegex(InputError, "cannot be read"):
             read_folds(table)
@@ -289,16 +312,24 @@ class OutOfFold(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             slices = [Slice("a", "a", "a", 0, phantoms.chest(1, 160)[0], 0.7)]
             maps = []
-            for seed in (0, 0, 1):
+            for seed, hu in ((0, 0), (0, 0), (1, 0), (1, 5)):
+                slices[0].hu[0, 0] = hu
                 torch.manual_seed(seed)
                 detector = LocalDetector(8)
                 path = Path(folder, "fold-0", "detector.safetensors")
                 path.parent.mkdir(exist_ok=True)
-                save_file(detector.state_dict(), path, {"config": json.dumps(detector.config)})
+                if len(maps) in (
+                    0,
+                    2,
+                ):  # the order of a file's facts, and so its checksum, is not always the same
+                    facts = {"config": json.dumps(detector.config), "training": "{}"}
+                    save_file(detector.state_dict(), path, facts)
                 kept = path.with_name("heatmaps.safetensors")
                 before = kept.stat().st_mtime_ns if kept.exists() else 0
                 maps.append(out_of_fold_heatmaps(slices, {"a": 0}, Path(folder))["a"])
                 self.assertEqual(kept.stat().st_mtime_ns == before, len(maps) == 2)
+            with self.assertRaisesRegex(InputError, "another configuration or other folds"):
+                out_of_fold_heatmaps(slices, {"a": 0}, Path(folder), Config("x", "y"))
             np.testing.assert_array_equal(maps[0], maps[1])
             self.assertTrue((maps[1] != maps[2]).any())
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import io
+import re
+import shlex
 import tempfile
 import unittest
 from pathlib import Path
+from typing import NoReturn
+from unittest import mock
 
 try:
     import tensorboard  # noqa: F401
@@ -49,6 +54,43 @@ class Missing(unittest.TestCase):
                     run_command(lambda main=module.main, given=arguments: main(given))  # type: ignore[misc]
                 self.assertEqual(ended.exception.code, 2)
                 self.assertRegex(said.getvalue(), rf"\AError: .*{self.empty}.*\n\Z")
+
+
+class Documented(unittest.TestCase):
+    """The commands of the guides are understood as they are written there."""
+
+    def test_every_command_is_understood(self) -> None:
+        texts = [
+            (ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "training/README.md")
+        ]
+        commands = re.findall(
+            r"^\.venv/bin/python -m (training\.\S+) ([^#\n]*)", "\n".join(texts), re.MULTILINE
+        )
+        self.assertGreater(len(commands), 20)
+        parse = argparse.ArgumentParser.parse_args
+
+        def understand(parser: argparse.ArgumentParser, given: list[str] | None = None) -> NoReturn:
+            parse(parser, given)
+            raise Understood
+
+        for module, arguments in commands:
+            main = importlib.import_module(module).main
+            with (
+                self.subTest(f"{module} {arguments}"),
+                mock.patch.object(argparse.ArgumentParser, "parse_args", understand),
+                contextlib.redirect_stderr(io.StringIO()) as said,
+            ):
+                try:
+                    main(shlex.split(arguments))
+                except Understood:
+                    continue
+                except SystemExit:
+                    pass
+                self.fail(said.getvalue())
+
+
+class Understood(Exception):
+    """The arguments were parsed: nothing else is to happen."""
 
 
 if __name__ == "__main__":

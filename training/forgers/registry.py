@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +17,7 @@ from training.forgers.published_pasting import PublishedPasting, procedural_cont
 from training.forgers.renoise import Renoise
 from training.forgers.self_blend import SelfBlend
 from training.forgers.splice import Splice
+from training.forgers.weights import read_card
 
 UNTRAINED = ("copy_move", "splice", "inpaint", "renoise", "self_blend", "published_pasting", "white_pasting")
 WHITE_CTGAN = "white_ctgan"
@@ -56,6 +59,18 @@ def make_forger(name: str, weights: Path | None = None, donor: Volume | None = N
     if weights:
         raise InputError(f"the forger {name} needs no weights; leave out --weights")
     return forgers[name]
+
+
+def identity_of(word: str) -> str:
+    """A command line's NAME or NAME=WEIGHTS with the weights' SHA-256 for their path: a training replaces the file."""
+    name, _, weights = word.partition("=")
+    return f"{name}={hashlib.sha256(Path(weights).read_bytes()).hexdigest()}" if weights else name
+
+
+def patients_seen(words: Iterable[str]) -> frozenset[str]:
+    """The patients from whom the generators of NAME=WEIGHTS learnt, as their cards say."""
+    cards = [read_card(Path(weights)) for word in words if (weights := word.partition("=")[2])]
+    return frozenset(p for card in cards for p in card.get("patients") or card["config"]["patients"])
 
 
 def forger_of(word: str) -> Forger:

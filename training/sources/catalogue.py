@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection, Sequence
 
 from CTForgeryScanLib.errors import InputError
 from training.sites import FORGED
@@ -19,6 +20,8 @@ SOURCES = {
 SOURCE_HELP = (
     f"a source ({', '.join(SOURCES)}) and where it is: a folder, or for simulated the number of chests"
 )
+
+UNSEEN_HELP = "forge only in patients whom no generator learnt from"
 
 
 def read_source(name: str, where: str) -> tuple[Scan, ...]:
@@ -44,3 +47,21 @@ def read_untouched(name: str, where: str) -> tuple[Scan, ...]:
     if not untouched:
         raise InputError(f"{where}: every scan of the source {name} is forged; give untouched ones.")
     return untouched
+
+
+def of_unseen(scans: Sequence[Scan], seen: Collection[str], *, leave_out: bool) -> tuple[Scan, ...]:
+    """The scans of patients whom no generator learnt from, if those that it did are to be left out; else all.
+
+    Either is said: what a generator forges in whom it knows is better than in others. Raises InputError where none
+    is left.
+    """
+    known = [scan for scan in scans if scan.patient in seen]
+    if known:
+        what = "Left out" if leave_out else "Forged too, which --unseen would leave out"
+        print(f"{what}: {len(known)} scans of patients that the generators learnt from.", file=sys.stderr)
+    left = tuple(scan for scan in scans if not (leave_out and scan.patient in seen))
+    if not left:
+        raise InputError(
+            "The generators learnt from every patient: train them --without some, to forge those."
+        )
+    return left

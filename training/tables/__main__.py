@@ -9,13 +9,14 @@ The small scale is what 2 cores do in hours, the full one needs a GPU. A killed 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
 
-from CTForgeryScanLib.errors import CTForgeryScanError
+from CTForgeryScanLib.errors import CTForgeryScanError, InputError
 from training.command import run_command
 from training.data import read_slices
 from training.distributed import process_group
@@ -23,6 +24,7 @@ from training.experiment import DATA_HELP
 from training.forgers.ctgan.forger import ctgan
 from training.forgers.cyclegan.forger import load_forger
 from training.forgers.published_pasting import PublishedPasting, procedural_content
+from training.output_folder import check_settings
 from training.tables.methods import read_paper_tables
 from training.tables.report import write_results
 from training.tables.scale import read_scale, scale_path
@@ -54,12 +56,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("The tables are measured by one process: give the command without torchrun.")
     path = Path(args.scale) if args.scale.endswith(".yaml") else scale_path(args.scale)
     scale = read_scale(path)
     slices = read_slices(args.data, frozenset(scale.never_train))
     forger = ctgan(args.generators) if args.generators else PublishedPasting(procedural_content)
     cyclegan = load_forger(args.cyclegan) if args.cyclegan else None
     study = Study(scale, read_paper_tables(), slices, args.runs, forger, cyclegan)
+    check_settings(study.folder, "study.json", study.settings)
     with process_group(args.device) as group:
         for cell in study.cells:
             if fnmatchcase(cell.name, args.cells):

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from training.config import check_names, read_settings
+from training.config import check_names, check_types, read_settings
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def read_scale(path: Path) -> Scale:
     """Read a configuration; raises InputError for a missing file or settings that the program does not know."""
     given = read_settings(path)
     check_names(path, given, [f.name for f in fields(Scale)], ("name", "text"))
+    check_types(path, given, Scale)
     folds = given.get("folds_file", "")
     return Scale(
         **given

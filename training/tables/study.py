@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from CTForgeryScanLib.cards import DEFAULT_MODEL
 from CTForgeryScanLib.errors import CTForgeryScanError, InputError
 from CTForgeryScanLib.heatmap import Sweeper
+from CTForgeryScanLib.models import DETECTOR
 from training.config import Config, FalseAlarms, as_json
 from training.distributed import Group
 from training.evaluate import SITE_PX, Judged, read_judged
 from training.fit_slice_classifier import fit
 from training.forgers.cyclegan.forger import CycleGANForger
 from training.forgers.forger import Forger
-from training.out_of_fold import load_detector, out_of_fold_heatmaps, untouched_series
+from training.out_of_fold import (
+    detector_sha256,
+    load_detector,
+    out_of_fold_heatmaps,
+    untouched_series,
+)
 from training.sites import SiteKind
 from training.slices import Slice
-from training.splits import read_folds
+from training.splits import digest, read_folds
 from training.tables.cells import JudgedFold, Said, judge_fold, judged_fold, keep, read_fold
 from training.tables.cyclegan_set import cyclegan_set
 from training.tables.methods import Method, PaperTables, ScanRow
@@ -62,6 +71,18 @@ class Study:
         """Where the results lie."""
         return self.runs / "tables" / self.scale.name
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What all results in ``folder`` have in common, beside each cell's own recipe."""
+        scale = as_json(self.scale)
+        kept = ("folds", "second_stage_folds", "every", "cyclegan_slices", "never_train", "seed")
+        patients = {s.name: s.patient for s in self.slices}
+        return {
+            **{name: scale[name] for name in kept},
+            "patient_folds": digest(self._patient_folds) if self.scale.folds_file else None,
+            "slices": hashlib.sha256(json.dumps(sorted(patients.items())).encode()).hexdigest(),
+        }
+
     @cached_property
     def cells(self) -> list[Cell]:
         """Every cell of the slice tables, each once."""
@@ -72,8 +93,12 @@ class Study:
         return [Cell(of, split, self.paper.methods[method]) for of, method, split in found]
 
     def done(self, cell: Cell) -> list[JudgedFold]:
-        """The folds of a cell that were judged."""
-        return [read_fold(path) for path in self._files(cell, ".json") if path.exists()]
+        """The folds of a cell that were judged. Raises InputError for one that is of something else."""
+        paths = [path for path in self._files(cell, ".json") if path.exists()]
+        folds = [read_fold(path) for path in paths]
+        for path, fold in zip(paths, folds, strict=True):
+            self._check(cell, fold, path)
+        return folds
 
     def fold_folder(self, cell: Cell, fold: int) -> Path:
         """Where everything of a fold lies: detectors in ``detectors/``, results by method."""
@@ -91,11 +116,11 @@ class Study:
         if reason := self._left_out(cell):
             print(f"{cell.name}: left out, {reason}", flush=True)
             return
+        self.done(cell)
         for fold, (kept, failed) in enumerate(
             zip(self._files(cell, ".json"), self._files(cell, ".failed"), strict=True)
         ):
             if kept.exists():
-                self._check_recipe(cell, kept)
                 continue
             print(f"{cell.name}: fold {fold + 1} of {self.scale.folds_run}", flush=True)
             parts = self._parts(cell, fold)
@@ -134,7 +159,7 @@ class Study:
         fold = self._patient_folds[patient]
         others = [s for s in self.slices if self._patient_folds[s.patient] != fold]
         fitted = fit(others, out_of_fold_heatmaps(self.slices, self._patient_folds, self.runs), _DENSE)
-        sweeper = Sweeper(load_detector(self.runs / f"fold-{fold}" / "detector.safetensors"), "auto")
+        sweeper = Sweeper(load_detector(self.runs / f"fold-{fold}" / DETECTOR), "auto")
         keep_scan(judge_scan(patient, scan, sweeper, fitted), path)
 
     @cached_property
@@ -157,15 +182,23 @@ class Study:
         started = time.monotonic()
         by_name = {j.slice.name: j for j in read_judged(self.slices, self._patient_folds, self.runs)}
         said = [_said(by_name[s.name]) for s in parts.test]
-        return judged_fold(parts, said, time.monotonic() - started, {})
+        return judged_fold(parts, said, time.monotonic() - started, self._dense_recipe or {})
 
-    def _check_recipe(self, cell: Cell, kept: Path) -> None:
-        """Raises InputError for a result of another configuration, which would stand in this one's table."""
-        recipe = {} if cell.method.dense else as_json(cell.method.config(self.scale))
-        if read_fold(kept).recipe != recipe:
+    def _check(self, cell: Cell, fold: JudgedFold, kept: Path) -> None:
+        """Raises InputError for a result of another configuration, or of detectors that were trained anew since."""
+        recipe = self._dense_recipe if cell.method.dense else as_json(cell.method.config(self.scale))
+        if recipe is not None and fold.recipe != recipe:
             raise InputError(
                 f"'{kept}' is of another configuration: give another --runs, or remove the folder of its fold."
             )
+
+    @cached_property
+    def _dense_recipe(self) -> dict[str, Any] | None:
+        """Which detectors lie in the shipped model's runs; None where those are elsewhere."""
+        folds = sorted(set(self._patient_folds.values())) if self.scale.folds_file else []
+        if not all((self.runs / f"fold-{fold}" / DETECTOR).exists() for fold in folds):
+            return None
+        return {f"fold-{fold}": detector_sha256(self.runs, fold) for fold in folds}
 
     def _left_out(self, cell: Cell) -> str | None:
         if cell.method.dense and cell.split == "leaking":
@@ -180,7 +213,8 @@ class Study:
         return [folder / f"{cell.method.name}{ending}" for folder in folders]
 
     def _scan_path(self, row: ScanRow) -> Path:
-        return self.folder / "scans" / self.forger.name / f"{row.name}.json"
+        judges = hashlib.sha256(json.dumps(self._dense_recipe).encode()).hexdigest()[:12]
+        return self.folder / "scans" / f"{self.forger.name}-{judges}" / f"{row.name}.json"
 
 
 def _said(judged: Judged) -> Said:
