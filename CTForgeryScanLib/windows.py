@@ -88,8 +88,8 @@ def near_lung_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
 def asked_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
     """Windows, bool [r, c], that are judged: near lung and, as in the paper, in the inscribed circle.
 
-    Outside the circle a whole reconstruction shows no patient. An image that was cropped does: where more than 2 % of
-    what is near lung lies there (in a tight field of view it is up to 0.5 %), the circle means nothing.
+    Outside the circle a whole reconstruction shows no patient, in a tight field of view next to nothing of him. An
+    image that was cropped does: where more than 2 % of what is near lung lies there, the circle means nothing.
     """
     near, circle = near_lung_mask(hu), circle_mask(*hu.shape)
     cropped = np.count_nonzero(near & ~circle) > _CROPPED * np.count_nonzero(near)
