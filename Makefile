@@ -39,7 +39,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PIP) install -c $(VENV)/constraints.txt --no-build-isolation --editable '.[test]'
 	@touch $@
 
-# The real CT is so close to the threshold that bfloat16, which differs between processors, might decide it.
+# The real CT in float32: every processor then gives the same numbers.
 demo: $(READY) ## scan the bundled sample, then a real untouched CT if it can be fetched; results in demo-results/
 	$(BIN)/ctforgeryscan scan $(SAMPLE) -o demo-results
 	@echo; $(BIN)/python -m training.fetch_real_ct $(REAL_CT) || { echo "Going on without the real CT."; exit 0; }; \

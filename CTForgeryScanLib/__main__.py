@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     scan.add_argument(
         "--no-evidence",
         action="store_true",
-        help="skip the tests that need no training (copied noise, header)",
+        help="skip the tests that need no training (copied and added noise, copy-move, header)",
     )
     scan.add_argument(
         "--progress",

@@ -3,7 +3,7 @@
 ``python -m training.evaluate_evidence --data DIR [--sites 100] [--first 0] [--conditions NAME …]`` prints the table and
 every miss; a part of the sites or of the conditions gives the same outcomes as the whole. Untouched series are forged
 by CT-GAN's published pasting rules with made-up content (``training.forgers``), one random lung site at a time, and
-changed afterwards as scans are changed on their way. The constants of the tests were chosen on the four patients of
+changed afterwards as scans are changed on their way. The constants of the tests were chosen on the five patients of
 ``CHOSEN_ON``; the table counts the others apart.
 """
 

@@ -1,6 +1,6 @@
 """Count on how many untouched and forged files each hint of `CTForgeryScanLib.evidence.header` fires, as Markdown.
 
-Run from the repository: ``python -m training.evaluate_header_hints ../shared/data`` (a minute). A single slice is one
+Run from the repository: ``python -m training.evaluate_header_hints DATA`` (a minute). A single slice is one
 case, a series of ``ct/`` is one, and the forged slices of one scan, which are a series too, are once more one together.
 """
 

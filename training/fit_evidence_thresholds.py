@@ -148,13 +148,14 @@ def fit_threshold(maxima: Maxima, false_share: float, floor: float = _FLOOR) -> 
         for p, fit in patients.items()
         if len(patients) > 1 and fit["highest"] >= worst(without=p)["quantile"]
     ]
+    whose = "by patient; the worst patient's" if len(patients) > 1 else "one of each patient"
     return {
         "threshold": chosen["quantile"],
         "location": chosen["location"],
         "scale": chosen["scale"],
         "false_share_of_searches": false_share,
         "made_by": "python -m training.fit_evidence_thresholds",
-        "distribution": "Gumbel (maximum likelihood) of the searches' highest scores, by patient; the worst patient's",
+        "distribution": f"Gumbel (maximum likelihood) of the searches' highest scores, {whose}",
         "patients_above_the_threshold_of_the_others": above,
         "patients": patients,
     }

@@ -1,6 +1,6 @@
 """Fit the limits of `CTForgeryScanLib.assessable` to untouched CT and measure what they find on processed copies.
 
-Run from the repository: ``python -m training.measure_processing ../shared/data`` (a few minutes). It prints Markdown;
+Run from the repository: ``python -m training.measure_processing DATA`` (a few minutes). It prints Markdown;
 with ``--out training/configs/processing-limits.json`` it stores the fit and what it was made of. The limits are
 quantiles of extreme-value distributions fitted to each untouched patient's worst series or slice: one patient in 100
 is warned of, one in 1,000 refused. Processed copies have no header: they are judged by values alone.

@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def shared_data() -> Path | None:
     """Folder of the real CT data (``ctgan/``, ``pristine_slices/``, ``ct/``), or None where it is absent.
 
-    It is not part of the project: ``CTFORGERYSCAN_DATA`` names it, else ``../shared/data`` beside the checkout.
+    It is not part of the project: ``CTFORGERYSCAN_DATA`` names it.
     """
-    folder = Path(os.environ.get("CTFORGERYSCAN_DATA", ROOT.parent / "shared" / "data"))
-    return folder if (folder / "ctgan" / "labels.csv").is_file() else None
+    named = os.environ.get("CTFORGERYSCAN_DATA")
+    return Path(named) if named and Path(named, "ctgan", "labels.csv").is_file() else None
 
 
 def real_data() -> Path:
