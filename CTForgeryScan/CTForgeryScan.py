@@ -60,7 +60,8 @@ class CTForgeryScan(ScriptedLoadableModule):
             " CT, press Scan, and walk through what was found by clicks or with the arrow keys."
             "<p><b>Research software for integrity triage: not a diagnosis, and no proof that a scan is untouched.</b>"
             " Everything runs on this computer; nothing is sent anywhere.</p>"
-            '<p><a href="{site}/blob/main/CTForgeryScan/README.md#tutorial">Tutorial</a> · <a href="{site}#troubleshooting">Troubleshooting</a>'
+            '<p><a href="{site}/blob/main/CTForgeryScan/README.md#tutorial">Tutorial</a>'
+            ' · <a href="{site}#troubleshooting">Troubleshooting</a>'
             ' · <a href="{site}#what-it-cannot-tell">What it cannot tell</a></p>'
         ).format(site=SITE)
         self.parent.acknowledgementText = _(

@@ -146,7 +146,7 @@ class ResultCase(HostTestCase):
         return (slicer.util.arrayFromVTKMatrix(matrix) @ local)[:3]
 
 
-class ScanCase(ResultCase):
+class SceneCase(ResultCase):
     """A test with the panel's logic and a folder of its own."""
 
     def setUp(self) -> None:

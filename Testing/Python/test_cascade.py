@@ -16,6 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 import CTForgeryScanLib
+import golden
 import phantoms
 from CTForgeryScanLib.__main__ import main
 from CTForgeryScanLib.cards import DEFAULT_MODEL, list_models
@@ -29,7 +30,6 @@ from small_models import write_model
 from support import ROOT, needs_shared_data, real_data
 
 SAMPLE = ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
-GOLDEN = Path(__file__).with_name("golden.json")
 REAL_CT = ROOT / ".cache" / "lung1_image.nrrd"
 
 
@@ -65,12 +65,17 @@ class Sample(unittest.TestCase):
             self.assertGreaterEqual(region.slices[1], site["ijk"][2])
 
     def test_golden_numbers(self) -> None:
-        golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-        self.assertEqual(self.result.provenance["model_sha256"], golden["model_sha256"])
-        peaks = [s.peak_score for s in self.result.slices]
+        written = json.loads(golden.FILE.read_text(encoding="utf-8"))
+        found = golden.numbers_of(self.result.to_dict())
+        for exact in ("model_sha256", "flagged"):
+            self.assertEqual(found[exact], written[exact])
         # bfloat16, float16 and float32 may differ by 0.02.
-        np.testing.assert_allclose(peaks, golden["peak_score"], atol=0.02)
-        self.assertEqual([s.k for s in self.result.slices if s.flagged], golden["flagged"])
+        for near in ("peak_score", "probability"):
+            np.testing.assert_allclose(found[near], written[near], atol=0.02)
+        for region, expected in zip(found["regions"], written["regions"], strict=True):
+            self.assertEqual((region["source"], region["slices"]), (expected["source"], expected["slices"]))
+            np.testing.assert_allclose(region["center_ijk"], expected["center_ijk"], atol=1)
+            self.assertAlmostEqual(region["score"], expected["score"], delta=0.001)
 
     def test_console_and_command_line_give_the_same_numbers(self) -> None:
         with tempfile.TemporaryDirectory() as out:
@@ -119,7 +124,9 @@ class Doors(unittest.TestCase):
 
     def test_progress_tells_every_slice_and_cancel_stops(self) -> None:
         seen: list[Progress] = []
-        result = CTForgeryScanLib.scan(self.source, model=self.model, on_progress=seen.append, slices=(1, 5))
+        result = CTForgeryScanLib.scan(
+            self.source, model=self.model, device="cpu", on_progress=seen.append, slices=(1, 5)
+        )
         self.assertEqual([(p.k, p.done, p.of) for p in seen], [(k, k, 4) for k in range(1, 5)])
         np.testing.assert_array_equal(np.stack([p.heatmap for p in seen]), result.heatmap.p)  # type: ignore[union-attr]
         self.assertEqual(seen[-1].seconds_left, 0)
@@ -127,12 +134,19 @@ class Doors(unittest.TestCase):
             CTForgeryScanLib.scan(self.source, model=self.model, should_cancel=lambda: True)
 
     def test_an_operating_point_changes_what_is_flagged_and_no_probability(self) -> None:
-        standard = CTForgeryScanLib.scan(self.source, model=self.model)
-        sensitive = CTForgeryScanLib.scan(self.source, model=self.model, operating_point="sensitive")
-        self.assertEqual([s.probability for s in standard.slices], [s.probability for s in sensitive.slices])
-        self.assertGreaterEqual(
-            {s.k for s in sensitive.slices if s.flagged}, {s.k for s in standard.slices if s.flagged}
+        self.model.card["operating_points"]["standard"] |= {"slice_threshold": 1.1, "region_score": 1.1}
+        standard, sensitive = (
+            CTForgeryScanLib.scan(
+                self.source, model=self.model, operating_point=point, device="cpu", evidence=False
+            )
+            for point in (None, "sensitive")
         )
+        self.assertEqual([s.probability for s in standard.slices], [s.probability for s in sensitive.slices])
+        self.assertEqual((standard.verdict, len(standard.regions)), ("no_tampering_found", 0))
+        self.assertEqual((sensitive.verdict, len(sensitive.regions)), ("suspicious", 1))
+        self.assertFalse([s.k for s in standard.slices if s.flagged])
+        self.assertLessEqual({*range(2, 9)}, {s.k for s in sensitive.slices if s.flagged})
+        self.assertEqual(sensitive.parameters["operating_point"], "sensitive")
         with self.assertRaisesRegex(ModelError, "'loud': give one of standard, sensitive"):
             CTForgeryScanLib.scan(self.source, model=self.model, operating_point="loud")
 
@@ -150,6 +164,13 @@ class Doors(unittest.TestCase):
 
 
 class Cards(unittest.TestCase):
+    def test_every_shipped_model_can_scan(self) -> None:
+        hu = load_volume(SAMPLE).hu[15:16]
+        for card in list_models():
+            with self.subTest(card["name"]):
+                (p,) = Sweeper(load_model(card["name"]).detector, "cpu").sweep(hu)
+                self.assertGreater(p.max(), 0.5)
+
     def test_the_card_says_what_a_user_asks(self) -> None:
         for card in list_models():
             for field in (
@@ -172,7 +193,7 @@ class Cards(unittest.TestCase):
 class RealCT(unittest.TestCase):
     @unittest.skipUnless(REAL_CT.is_file(), "the public CT is not here: make demo fetches it")
     def test_an_untouched_ct_with_a_tumour_is_clean(self) -> None:
-        result = CTForgeryScanLib.scan(REAL_CT)
+        result = CTForgeryScanLib.scan(REAL_CT, device="cpu", precision="float32")  # as make demo
         self.assertEqual((result.verdict, result.regions), ("no_tampering_found", ()))
 
     @needs_shared_data

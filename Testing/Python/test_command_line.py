@@ -108,6 +108,41 @@ class CommandLine(unittest.TestCase):
             # A region is measured against the slices that were scanned, so its outline may move a little.
             np.testing.assert_allclose(a[field], b[field], atol=1, err_msg=field)
 
+    def test_an_operating_point_is_taken(self) -> None:
+        card = json.loads((self.model / "model.json").read_text(encoding="utf-8"))
+        card["operating_points"]["standard"] |= {"slice_threshold": 1.1, "region_score": 1.1}
+        (self.model / "model.json").write_text(json.dumps(card), encoding="utf-8")
+        self.assertIn("No tampering found", self.scan(self.marked, "-o", self.out, "--no-evidence")[1])
+        _, said, _ = self.scan(
+            self.marked,
+            "-o",
+            self.out,
+            "--no-evidence",
+            "--operating-point",
+            "sensitive",
+            "--precision",
+            "float32",
+        )
+        self.assertIn("Suspicious", said)
+        result = json.loads((self.out / "marked" / "result.json").read_text(encoding="utf-8"))
+        self.assertEqual(result["parameters"]["operating_point"], "sensitive")
+        self.assertEqual((result["evidence"], result["provenance"]["precision"]), ([], "float32"))
+
+    def test_ranges_open_at_one_end_and_one_series_of_several(self) -> None:
+        hu = phantoms.chest(slices=8, size=192)
+        phantoms.save_series(self.folder / "ct" / "x", hu)
+        phantoms.save_series(
+            self.folder / "ct" / "y", hu, SeriesInstanceUID=phantoms.SERIES_UID + ".7", SeriesNumber=7
+        )
+        for words, expected in ((":3", [0, 3]), ("6:", [6, 8])):
+            status, _, err = self.scan(
+                self.folder / "ct", "--series", "7", "--slices", words, "-o", self.out, "--no-evidence"
+            )
+            self.assertEqual(status, 0, err)
+            result = json.loads((self.out / "ct" / "result.json").read_text(encoding="utf-8"))
+            self.assertEqual(result["parameters"]["slices"], expected)
+            self.assertEqual(result["input"]["series_uid"], phantoms.SERIES_UID + ".7")
+
     def test_json_lines(self) -> None:
         status, out, _ = run("scan", self.marked, "-o", self.out, "--model", self.model, "--progress", "json")
         events = [json.loads(line) for line in out.splitlines()]

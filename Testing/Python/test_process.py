@@ -13,6 +13,7 @@ import time
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import SimpleITK as sitk
@@ -67,9 +68,11 @@ class WorkerTest(unittest.TestCase):
         live = self.folder / "live.f32"
         worker = self.scan("--slices", "3:9", "--live", live)
         events: list[dict[str, Any]] = []
-        while worker.outcome is None:
+        end = time.monotonic() + 120
+        while worker.outcome is None and time.monotonic() < end:
             events += worker.poll()
             time.sleep(0.01)
+        assert worker.outcome is not None, "it does not end"
         self.assertEqual(worker.outcome.status, "done", worker.log.read_text())
         self.assertEqual([e["k"] for e in events if e["event"] == "slice"], [*range(3, 9)])
         self.assertEqual(events[-1]["event"], "result")
@@ -93,10 +96,9 @@ class WorkerTest(unittest.TestCase):
     def test_a_second_scan_starts_at_once_after_cancel(self) -> None:
         first = self.scan()
         self.first_slice(first)
-        asked = time.monotonic()
-        first.cancel()
-        self.assertEqual(first.wait().status, "cancelled")
-        self.assertLess(time.monotonic() - asked, 2)
+        self.assert_ends_by_itself(first)
+        if os.name != "nt":
+            self.assertEqual(first._process.returncode, 130)
         self.assertFalse(process_lives(first.pid))
         self.assertFalse((self.folder / "out").exists())
         self.folder = make_folder()
@@ -105,11 +107,9 @@ class WorkerTest(unittest.TestCase):
 
     def test_cancel_while_it_starts(self) -> None:
         worker = self.scan()
-        time.sleep(0.3)
-        asked = time.monotonic()
         worker.cancel()
-        self.assertEqual(worker.wait().status, "cancelled")
-        self.assertLess(time.monotonic() - asked, 2.5)
+        self.assertEqual(worker.wait(30).status, "cancelled")
+        self.assertFalse(process_lives(worker.pid))
 
     @posix_only
     def test_a_killed_worker_is_told(self) -> None:
@@ -127,10 +127,7 @@ class WorkerTest(unittest.TestCase):
         self.first_slice(worker)
         child = int((self.folder / "child.pid").read_text())
         self.assertTrue(process_lives(child))
-        asked = time.monotonic()
-        worker.cancel()
-        self.assertEqual(worker.wait().status, "cancelled")
-        self.assertLess(time.monotonic() - asked, 2)
+        self.assert_ends_by_itself(worker)
         self.assert_gone(child)
 
     @posix_only
@@ -143,11 +140,10 @@ class WorkerTest(unittest.TestCase):
         deaf.chmod(0o700)
         worker = Worker([], self.folder, python=str(deaf))
         self.first_slice(worker)
-        asked = time.monotonic()
-        worker.cancel()
-        self.assertEqual(worker.wait().status, "cancelled")
-        self.assertLess(time.monotonic() - asked, 2)
-        self.assertFalse(process_lives(worker.pid))
+        with mock.patch("CTForgeryScanLib.process.GRACE_SECONDS", 0.2):
+            worker.cancel()
+        self.assertEqual(worker.wait(30).status, "cancelled")
+        self.assertEqual(worker._process.returncode, -signal.SIGKILL)
 
     @posix_only
     def test_no_orphan_when_the_caller_is_killed(self) -> None:
@@ -179,6 +175,12 @@ class WorkerTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, another)
         self.assertFalse(left.exists())
         self.assertTrue(self.folder.is_dir())
+
+    def assert_ends_by_itself(self, worker: Worker) -> None:
+        """Nobody kills it, for it is given a minute here."""
+        with mock.patch("CTForgeryScanLib.process.GRACE_SECONDS", 60):
+            worker.cancel()
+        self.assertEqual(worker.wait(30).status, "cancelled")
 
     def launcher(self) -> str:
         """A script that starts Python as Slicer's PythonSlicer does: as a child, whose end it waits for."""

@@ -9,9 +9,12 @@ import tempfile
 import unittest
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import phantoms
 
@@ -21,8 +24,11 @@ try:
 except ImportError as error:
     raise unittest.SkipTest(f"{error.name} is absent: training needs the extra 'train'") from error
 
+from CTForgeryScanLib import scan
 from CTForgeryScanLib.errors import InputError, OutputError
-from training import evaluate, slice_set, splits, train_detector
+from CTForgeryScanLib.models import load_model
+from support import ROOT
+from training import evaluate, fit_slice_classifier, slice_set, splits, train_detector
 from training.data import read_slices
 from training.forgers.copy_move import CopyMove
 from training.out_of_fold import load_detector
@@ -97,6 +103,46 @@ class FromLuna16(unittest.TestCase):
             train_detector.main([*places, "--fold", "0"])
         with self.assertRaisesRegex(InputError, "mine.card.yaml' is missing"):
             evaluate.main(places)
+
+    def test_from_folds_to_a_model_that_scans_and_what_is_refused_on_the_way(self) -> None:
+        self.make("--sites", "1", "--whole", str(SCANS))
+        splits.main([*self.source, "--out", str(self.folder / "folds.csv"), "--folds", "3"])
+        mix = {"genuine": 2, "genuine_elsewhere": 1, "spliced": 1, "blended": 1, "lesions": 0, "untouched": 2}
+        given = {"name": "mine", "folds": "folds.csv", "width": 16, "steps": 1, "mix": mix}
+        places = self.experiment(given)
+        train_detector.main([*places, "--fold", "0", "1", "2", "all", "--device", "cpu"])
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            fit_slice_classifier.main(places)
+            shutil.copy(ROOT / "training" / "configs" / "ctgan-v2.card.yaml", self.folder / "mine.card.yaml")
+            evaluate.main(places)
+        self.assertIn("untouched series with a region", said.getvalue())
+        runs = self.folder / "runs" / "mine"
+        model = load_model(runs / "mine")
+        self.assertEqual(model.card["results"]["slices"]["untouched"], SCANS * (5 + 27))
+        self.assertEqual(list(model.card["results"]["operating_points"]), ["standard", "sensitive"])
+        chest = (phantoms.thick_walled_chest(), phantoms.geometry((0.9, 0.9, 2.5)))
+        self.assertEqual(len(scan(chest, model=model, device="cpu", evidence=False).slices), 27)
+
+        detector = runs / "fold-1" / "detector.safetensors"
+        with safe_open(detector, "pt") as file:
+            facts = file.metadata()
+        save_file({name: 1.01 * values for name, values in load_file(detector).items()}, detector, facts)
+        with self.assertRaisesRegex(InputError, "another detector than fold 1 has now"):
+            evaluate.main(places)
+        further = [*self.experiment(given | {"name": "further", "start_from": "mine"}), "--fold", "all"]
+        with self.assertRaisesRegex(InputError, "needs --start"):
+            train_detector.main(further)
+        train_detector.main([*further, "--start", str(runs), "--device", "cpu"])
+        other = self.experiment(given | {"name": "other", "start_from": "another"})
+        with self.assertRaisesRegex(InputError, "of another model .*: give another --start"):
+            train_detector.main([*other, "--start", str(runs)])
+
+    def experiment(self, given: dict[str, Any]) -> list[str]:
+        """Write a configuration and return the arguments of its trainings."""
+        config = self.folder / f"{given['name']}.yaml"
+        config.write_text(yaml.safe_dump(given), encoding="utf-8")
+        runs = self.folder / "runs" / given["name"]
+        return ["--config", str(config), "--data", str(self.slices), "--runs", str(runs)]
 
     def test_slices_of_a_set(self) -> None:
         self.make("--sites", "2", "--whole", "3")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import phantoms
-from slicer_scenes import ScanCase, add_ct, marked_ct, scan_into_scene
+from slicer_scenes import SceneCase, add_ct, marked_ct, scan_into_scene
 
 
 def layers() -> list[tuple[str | None, str | None]]:
@@ -29,7 +29,7 @@ def clean_ct(name: str) -> Any:
     return add_ct(phantoms.chest(slices=12, size=192), name=name)
 
 
-class Views(ScanCase):
+class Views(SceneCase):
     def test_a_ct_that_is_selected_is_not_under_the_heatmap_of_another(self) -> None:
         self.show(add_ct(name="A"))
         self.assertEqual(layers()[0], ("A", "A heatmap"))
@@ -101,7 +101,7 @@ class Views(ScanCase):
         return (scene.ijk_to_ras(volume) @ [*ijk, 1])[:3]
 
 
-class Results(ScanCase):
+class Results(SceneCase):
     def test_a_result_that_is_deleted_or_that_a_script_makes_is_followed(self) -> None:
         from CTForgeryScanLib import scene
         from SlicerHost import hands

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 import phantoms
-from slicer_scenes import ScanCase, add_ct, marked_ct, model_folder, oblique, scanned
+from slicer_scenes import SceneCase, add_ct, marked_ct, model_folder, oblique, scanned
 from support import ROOT
 
 
-class Copies(ScanCase):
+class Copies(SceneCase):
     def test_a_copy_has_no_result_and_its_scan_leaves_the_originals_alone(self) -> None:
         import slicer
 
@@ -76,7 +76,7 @@ class Copies(ScanCase):
         self.assertFalse(folder.exists())
 
 
-class Removed(ScanCase):
+class Removed(SceneCase):
     def test_a_result_goes_with_its_ct(self) -> None:
         import slicer
 
@@ -108,7 +108,7 @@ class Removed(ScanCase):
         self.assertIsNone(self.composite().GetForegroundVolumeID())
 
 
-class Moved(ScanCase):
+class Moved(SceneCase):
     def offset(self, volume: Any) -> np.ndarray:
         """From where the heatmap's first voxel should lie in the world to where it does."""
         from CTForgeryScanLib import scene
@@ -213,7 +213,7 @@ class Moved(ScanCase):
             self.assertEqual("was changed" in self.widget.ui.notesLabel.text, said)
 
 
-class Elsewhere(ScanCase):
+class Elsewhere(SceneCase):
     def test_views_are_the_users_while_another_module_is_open(self) -> None:
         import slicer
 
@@ -260,7 +260,7 @@ class Elsewhere(ScanCase):
         self.assertTrue(views.is_shown(slicer.util.getNode("scanned")))
 
 
-class Parts(ScanCase):
+class Parts(SceneCase):
     def test_a_scan_of_some_slices_says_so_and_asks_before_it_replaces_more(self) -> None:
         import slicer
 

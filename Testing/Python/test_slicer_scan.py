@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
+import importlib.metadata
 import json
 import os
 import shutil
@@ -259,6 +261,50 @@ class Refusals(ScanCase):
         ):
             self.logic.scan(add_ct())
 
+    def test_torch_is_left_to_its_extension_and_slicers_own_packages_are_held(self) -> None:
+        import slicer.packaging
+
+        from SlicerHost import hands
+
+        self.select(add_ct())
+        absent = [
+            Found(Package("torch", "torch", "2.4"), None, False),
+            Found(Package("scikit-image", "skimage", "0.22"), None, False),
+        ]
+        asked: list[str] = []
+        held: list[str] = []
+
+        class Logic:
+            """The extension's, of a version that does not know ``askConfirmation``."""
+
+            def installTorch(self, torchVersionRequirement: str = "") -> object:  # noqa: N803  # its own name
+                asked.append(torchVersionRequirement)
+                return object()
+
+        def ensure(requirements: list[str], *, constraints: Path, **_options: Any) -> None:
+            self.assertEqual(requirements, ["scikit-image>=0.22"])
+            held.append(constraints.read_text(encoding="utf-8"))
+
+        extension = types.ModuleType("PyTorchUtils")
+        extension.__spec__ = importlib.machinery.ModuleSpec("PyTorchUtils", None)
+        extension.PyTorchUtilsLogic = Logic  # type: ignore[attr-defined]
+        with (
+            mock.patch("CTForgeryScanPanel.setupsection.find_packages", return_value=absent),
+            mock.patch.object(slicer.packaging, "pip_ensure", ensure),
+        ):
+            self.widget.setupSection.refresh()
+            with hands.answering("OK", "OK") as said:
+                hands.click(self.ui.installButton)
+            self.assertIn("Install the extension PyTorch", said[1])
+            self.assertEqual((asked, held), ([], []))
+            self.assertIn("Install the extension PyTorch", self.errors.pop())  # Slicer's console has it, too
+            with mock.patch.dict(sys.modules, PyTorchUtils=extension), hands.answering("OK"):
+                hands.click(self.ui.installButton)
+        self.assertEqual(asked, [">=2.4"])
+        for package in ("numpy", "SimpleITK"):
+            self.assertIn(f"{package}=={importlib.metadata.version(package)}", held[0])
+        self.widget.setupSection.refresh()
+
     def test_the_devices_are_asked_for_in_the_background(self) -> None:
         from SlicerHost import hands
 
@@ -384,6 +430,37 @@ class FromDicom(ScanCase):
         self.select(volume)
         self.assertEqual(self.ui.verdictLabel.text, "Not assessable: lossy compression")
         self.assertIn("compressed with loss", self.ui.notesLabel.text)
+
+
+class FreshSlicer(HostTestCase):
+    def test_the_panel_opens_and_says_what_is_missing(self) -> None:
+        """Slicer brings neither torch nor scikit-image nor safetensors; nothing is read before the module is opened."""
+        code = (
+            "import sys; sys.modules.update(torch=None, skimage=None, safetensors=None)\n"
+            "from SlicerHost.startup import load_module, start\n"
+            "start()\n"
+            "import slicer\n"
+            f"load_module({str(MODULE)!r})\n"
+            "print([name for name in sys.modules if name.startswith('CTForgeryScanLib')])\n"
+            "slicer.util.selectModule('CTForgeryScan')\n"
+            "ui = slicer.modules.CTForgeryScanWidget.ui\n"
+            "print(ui.scanButton.enabled, ui.setupSection.collapsed, ui.setupLabel.text)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "Testing"), str(ROOT)))},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        at_start, opened = done.stdout.strip().split("\n", 1)
+        self.assertEqual(at_start, "[]")
+        self.assertTrue(opened.startswith("False False"), opened)
+        for package in ("torch", "scikit-image", "safetensors"):
+            self.assertIn(f"{package} is not installed", opened)
 
 
 class NoMainWindow(HostTestCase):

@@ -9,6 +9,8 @@ import tempfile
 import unittest
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -238,18 +240,25 @@ class Training(unittest.TestCase):
         self.assertLess(float(row["genuine_negative"]), 0.6)
 
     def test_a_killed_training_goes_on_and_another_configuration_is_refused(self) -> None:
-        from unittest import mock
-
         config = replace(self.config, steps=4)
+        unbroken = train(slices(), config, self.folder / "unbroken")
+        draw, steps = CropSampler.batch, list[int]()
+
+        def killed_at_the_last(sampler: CropSampler, step: int) -> Any:
+            steps.append(step)
+            if steps == [0, 1, 2, 3]:
+                raise KeyboardInterrupt
+            return draw(sampler, step)
+
         with (
             mock.patch("training.train_detector._CHECKPOINT_EVERY", 2),
-            mock.patch("training.train_detector._one_head", side_effect=KeyboardInterrupt),
-            self.assertRaises(KeyboardInterrupt),
+            mock.patch.object(CropSampler, "batch", killed_at_the_last),
         ):
-            train(slices(), config, self.folder)
-        self.assertTrue((self.folder / "checkpoint.safetensors").exists())
-        with mock.patch.object(CropSampler, "batch", side_effect=AssertionError("trained again")):
+            with self.assertRaises(KeyboardInterrupt):
+                train(slices(), config, self.folder)
             finished = train(slices(), config, self.folder)
+        self.assertEqual(steps, [0, 1, 2, 3, 2, 3])
+        torch.testing.assert_close(finished.state_dict(), unbroken.state_dict(), rtol=0, atol=0)
         self.assertFalse(finished.training)
         with self.assertRaisesRegex(InputError, "another configuration"):
             train(slices(), replace(config, width=8), self.folder)
@@ -311,7 +320,7 @@ class OutOfFold(unittest.TestCase):
     def test_kept_heatmaps_are_of_the_detector_that_is_there(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             slices = [Slice("a", "a", "a", 0, phantoms.chest(1, 160)[0], 0.7)]
-            maps = []
+            maps: list[Any] = []
             for seed, hu in ((0, 0), (0, 0), (1, 0), (1, 5)):
                 slices[0].hu[0, 0] = hu
                 torch.manual_seed(seed)

@@ -60,13 +60,13 @@ class Documented(unittest.TestCase):
     """The commands of the guides are understood as they are written there."""
 
     def test_every_command_is_understood(self) -> None:
-        texts = [
-            (ROOT / name).read_text(encoding="utf-8") for name in ("CONTRIBUTING.md", "training/README.md")
-        ]
-        commands = re.findall(
-            r"^\.venv/bin/python -m (training\.\S+) ([^#\n]*)", "\n".join(texts), re.MULTILINE
-        )
-        self.assertGreater(len(commands), 20)
+        guides = ("README.md", "CONTRIBUTING.md", "training/README.md", "training/EVALUATION.md")
+        text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in guides)
+        in_blocks = re.findall(r"^\.venv/bin/python -m (training\.\S+) ([^#\n]*)", text, re.MULTILINE)
+        in_sentences = re.findall(r"`python -m (training\.\S+)\s(--[^`…]*)`", text)
+        self.assertGreater(len(in_blocks), 20)
+        self.assertGreater(len(in_sentences), 4)
+        commands = [*in_blocks, *in_sentences]
         parse = argparse.ArgumentParser.parse_args
 
         def understand(parser: argparse.ArgumentParser, given: list[str] | None = None) -> NoReturn:
