@@ -131,7 +131,8 @@ def _parser() -> argparse.ArgumentParser:
         "--header",
         type=Path,
         metavar="FILE",
-        help="a DICOM file of the series that the input was made of: its header is judged with the input's voxels",
+        help="a DICOM file of the series that the input was made of, or a text file with the path of one in each line: "
+        "their header is judged with the input's voxels",
     )
     scan.set_defaults(run=_scan)
 
@@ -217,10 +218,18 @@ def _scan(args: argparse.Namespace) -> int:
 
 def _with_header(source: str, header: Path) -> Any:
     """The volume of a file, judged by the header of the DICOM series that it was made of."""
-    from CTForgeryScanLib.dicom import read_header
+    from CTForgeryScanLib.dicom import looks_like_dicom, read_headers
     from CTForgeryScanLib.volume import load_volume
 
-    return replace(load_volume(source), header=read_header(header))
+    paths = [header]
+    if not looks_like_dicom(header):
+        try:
+            paths = [Path(line) for line in header.read_text(encoding="utf-8").splitlines() if line]
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{header}: this is no DICOM file of an image and no list of such files."
+            ) from error
+    return replace(load_volume(source), header=read_headers(paths))
 
 
 def _result_name(source: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -208,12 +208,16 @@ def read_file(path: Path) -> Stack:
     return _read_series([file], str(path))
 
 
-def read_header(path: Path) -> Header:
-    """What the header of one DICOM file says, voxels left unread. Raises InputError where it holds no image."""
-    file = _read_header(path) if path.is_file() else None
-    if file is None:
-        raise InputError(f"{path}: this is no DICOM file of an image; give one of the CT's slices.")
-    return file.header
+def read_headers(paths: Iterable[Path]) -> Header:
+    """What the headers of a series' files say together, voxels left unread; what is no DICOM image is passed over.
+
+    Raises InputError where none of them is one.
+    """
+    found = [_read_header(path) for path in paths if path.is_file() and looks_like_dicom(path)]
+    files = [file for file in found if file is not None]
+    if not files:
+        raise InputError("There is no DICOM file of an image among the headers: give the CT's slices.")
+    return _header_of_series(files, _facts_of(files))
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -460,11 +464,15 @@ def _read_series(files: list[_Slice], name: str) -> Stack:
             )
         hu, notes = to_hu(name, (first.frames, first.rows, first.columns), sitk.GetArrayViewFromImage(image))
         return Stack(hu, ras_matrix_of_image(image), replace(first.header, files=(first.facts,)), notes)
-    facts = tuple(file.facts for file in sorted(files, key=_acquisition_order))
+    facts = _facts_of(files)
     files, sort_notes = _sort(files)
     matrix, grid_notes = _geometry(files)
     hu, clip_notes = to_hu(name, (len(files), first.rows, first.columns), _planes(files))
     return Stack(hu, matrix, _header_of_series(files, facts), sort_notes + grid_notes + clip_notes)
+
+
+def _facts_of(files: list[_Slice]) -> tuple[FileFacts, ...]:
+    return tuple(file.facts for file in sorted(files, key=_acquisition_order))
 
 
 def _header_of_series(files: list[_Slice], facts: tuple[FileFacts, ...]) -> Header:

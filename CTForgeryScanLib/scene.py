@@ -111,14 +111,13 @@ def _checksum(node_id: str, _modified: int) -> str:
     return f"{zlib.crc32(np.ascontiguousarray(voxels).data):08x}"
 
 
-def dicom_file(volume: Any) -> Path | None:
-    """A file of the DICOM series that the volume was loaded from; None where it was not, or the file is gone."""
+def dicom_files(volume: Any) -> list[str]:
+    """The files of the DICOM series that the volume was loaded from, as Slicer's database knows them."""
     uids = (volume.GetAttribute("DICOM.instanceUIDs") or "").split()
     database = getattr(slicer, "dicomDatabase", None)
     if not uids or database is None or not database.isOpen:
-        return None
-    path = Path(database.fileForInstance(uids[0]) or "-")
-    return path if path.is_file() else None
+        return []
+    return [path for uid in uids if (path := database.fileForInstance(uid))]
 
 
 # --- Geometry ------------------------------------------------------------------------------------------------------

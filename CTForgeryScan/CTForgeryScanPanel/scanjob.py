@@ -75,6 +75,7 @@ class ScanJob:
         self._volumeID = volumeNode.GetID()
         self._folder = make_folder()
         self._input = self._folder / "ct.nrrd"
+        self._headers = self._folder / "headers.txt"
         self._live = self._folder / "live.f32"
         self._writing = scene.write_volume(volumeNode, self._input)
         self._voxels = None
@@ -130,9 +131,10 @@ class ScanJob:
             arguments += ["--operating-point", settings.operatingPoint]
         if settings.slices is not None:
             arguments += ["--slices", "{}:{}".format(*settings.slices)]
-        header = scene.dicom_file(self.volumeNode)
-        if header is not None:
-            arguments += ["--header", str(header)]
+        headers = scene.dicom_files(self.volumeNode)
+        if headers:
+            self._headers.write_text("\n".join(headers), encoding="utf-8")
+            arguments += ["--header", str(self._headers)]
         self._worker = Worker(arguments, self._folder, python=shutil.which("PythonSlicer") or sys.executable)
 
     def _listen(self):
@@ -202,8 +204,8 @@ class ScanJob:
         scene.remove_node(self.liveHeatmap)
         self.liveHeatmap = None
         self._writing.close()
-        self._input.unlink(missing_ok=True)
-        self._live.unlink(missing_ok=True)
+        for file in (self._input, self._headers, self._live):
+            file.unlink(missing_ok=True)
         if self.resultFolder is None and state is not ScanState.FAILED:
             shutil.rmtree(self._folder, ignore_errors=True)
         self.state = state

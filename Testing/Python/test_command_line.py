@@ -167,7 +167,20 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(result["input"]["shape"], [10, 192, 192])
         shutil.rmtree(self.out)
         self.assert_refused([self.clean, "--header", self.clean], "clean.nrrd", "no DICOM")
+        self.assert_refused([self.clean, "--header", self.folder / "no.dcm"], "no.dcm", "no DICOM")
         self.assert_refused([self.clean, "--live", self.folder / "no" / "live"], "live")
+
+    def test_the_headers_of_all_files_of_a_series_are_judged(self) -> None:
+        files = phantoms.save_series(self.folder / "series", phantoms.chest(10, 192), SOPInstanceUID="1.2.3")
+        listing = self.folder / "headers.txt"
+        listing.write_text("\n".join(map(str, [*files, self.folder / "gone.dcm"])), encoding="utf-8")
+        self.assertEqual(self.scan(self.clean, "-o", self.out, "--header", listing)[0], 0)
+        result = json.loads((self.out / "clean" / "result.json").read_text())
+        (hint,) = [e for e in result["evidence"] if e["test"] == "repeated_identifiers"]
+        self.assertTrue(hint["found"])
+        shutil.rmtree(self.out)
+        listing.write_text(str(self.clean))
+        self.assert_refused([self.clean, "--header", listing], "no DICOM")
 
     def test_scanning_again_replaces_the_result(self) -> None:
         for _ in range(2):

@@ -413,17 +413,18 @@ class Doors(ScanCase):
 
 
 class FromDicom(ScanCase):
-    def test_a_ct_from_dicom_is_judged_with_its_files_header(self) -> None:
-        """The stand-in has no DICOM database; this one knows a single file, which was compressed with loss."""
+    def test_a_ct_from_dicom_is_judged_with_the_headers_of_its_files(self) -> None:
+        """The stand-in has no DICOM database; this one knows two of three files, one of them compressed with loss."""
         import slicer
 
         with tempfile.TemporaryDirectory() as folder:
             hu = phantoms.chest(4, 96)
-            files = phantoms.save_series(Path(folder), hu, LossyImageCompression="01")
-            database = mock.Mock(isOpen=True)
-            database.fileForInstance.side_effect = {"1.2.3": str(files[0])}.get
+            (first, *_) = phantoms.save_series(Path(folder, "a"), hu)
+            (_, lossy, *_) = phantoms.save_series(Path(folder, "b"), hu, LossyImageCompression="01")
+            known = {"1.2.3": str(first), "1.2.4": str(lossy)}
+            database = types.SimpleNamespace(isOpen=True, fileForInstance=lambda uid: known.get(uid, ""))
             volume = add_ct(hu)
-            volume.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+            volume.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4 1.2.5")
             with mock.patch.object(slicer, "dicomDatabase", database, create=True):
                 result = self.logic.scan(volume, model=str(model_folder()), device="cpu")
         self.assertEqual(result["input"]["series_uid"], phantoms.SERIES_UID)
