@@ -20,10 +20,11 @@ import golden
 import phantoms
 from CTForgeryScanLib.__main__ import main
 from CTForgeryScanLib.cards import DEFAULT_MODEL, list_models
-from CTForgeryScanLib.cascade import Progress, ScanResult
+from CTForgeryScanLib.cascade import Progress, ScanResult, _unjudged
 from CTForgeryScanLib.errors import ModelError, ScanCancelled
-from CTForgeryScanLib.heatmap import Sweeper
+from CTForgeryScanLib.heatmap import Heatmap, Sweeper
 from CTForgeryScanLib.models import load_model
+from CTForgeryScanLib.picture import heatmap_on_pixels, overlay
 from CTForgeryScanLib.volume import load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from small_models import write_model
@@ -188,6 +189,29 @@ class Cards(unittest.TestCase):
             self.assertEqual(main(["models"]), 0)
         for words in ("ctgan-v1", DEFAULT_MODEL, "trained on:", "limits:", "untouched series with a region"):
             self.assertIn(words, out.getvalue())
+
+
+class Shown(unittest.TestCase):
+    def test_the_picture_is_hot_where_the_window_is(self) -> None:
+        p = np.zeros((41, 41), np.float32)
+        p[22, 29] = 1
+        on_pixels = heatmap_on_pixels(p, (192, 192))
+        y, x = (np.average(grid, weights=on_pixels) for grid in np.indices(on_pixels.shape))
+        np.testing.assert_allclose((y, x), (4 * 22 + 15.5, 4 * 29 + 15.5), atol=1e-4)
+        hu = np.full((192, 192), -850, np.int16)
+        rows, columns = np.nonzero((overlay(hu, p) != overlay(hu, 0 * p)).any(axis=2))
+        np.testing.assert_allclose((rows.mean(), columns.mean()), (4 * 22 + 15.5, 4 * 29 + 15.5), atol=1e-6)
+
+    def test_slices_that_were_passed_over_are_said(self) -> None:
+        volume = load_volume((phantoms.chest(10, 192), phantoms.geometry()))
+        p = np.zeros((10, 41, 41), np.float32)
+        p[:4, 10:30, 10:30] = 0.1
+        said = _unjudged(volume, Heatmap(p, np.eye(4)))
+        assert said is not None
+        self.assertEqual((said.code, said.severity), ("mostly_unjudged", "warn"))
+        self.assertIn("judged 4 and passed over 6", said.text)
+        p[4] = p[0]
+        self.assertIsNone(_unjudged(volume, Heatmap(p, np.eye(4))))
 
 
 class RealCT(unittest.TestCase):

@@ -23,6 +23,7 @@ from CTForgeryScanLib.evidence.finding import Evidence, Step
 from CTForgeryScanLib.evidence.noise import LungNoise, lung_noise
 from CTForgeryScanLib.evidence.published_block import Column, block_side, dome, source_slice
 from CTForgeryScanLib.evidence.thresholds import load_threshold
+from CTForgeryScanLib.heatmap import Heatmap
 from CTForgeryScanLib.models import load_model
 from CTForgeryScanLib.picture import draw
 from CTForgeryScanLib.volume import Volume, load_volume
@@ -225,6 +226,17 @@ class BlockAlongK(unittest.TestCase):
         touched = own + there * dome(side, 0.1).astype(np.float32)
         of_block, of_site = (Column((20 * noise - 900).astype(np.int16), noise) for noise in (block, touched))
         self.assertAlmostEqual(source_slice(of_block, of_site, by, cube), source, delta=1)
+
+
+class Candidates(unittest.TestCase):
+    def test_the_hottest_places_in_voxels_of_the_whole_volume_best_first(self) -> None:
+        p = np.full((12, 41, 41), 0.02, np.float32)
+        places = {(2, 8, 30): 0.6, (6, 20, 12): 0.95, (9, 33, 33): 0.8, (5, 33, 6): 0.9, (9, 8, 8): 0.4}
+        for (k, r, c), heat in places.items():
+            p[k - 1 : k + 2, r - 2 : r + 3, c - 2 : c + 3] = heat
+        best = copy_move.candidates(Heatmap(p, np.eye(4)), first=3, count=4)
+        hottest = sorted(places, key=lambda at: -places[at])[:4]
+        self.assertEqual(best, [(k + 3, 4 * r + 15, 4 * c + 15) for k, r, c in hottest])
 
 
 class MovedPatches(unittest.TestCase):

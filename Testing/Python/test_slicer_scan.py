@@ -204,6 +204,42 @@ class Panel(ScanCase):
         self.assertIsNone(job.result)
         self.assertFalse(process_lives(job._worker.pid))
 
+    def test_it_scans_with_what_the_panel_is_set_to(self) -> None:
+        from SlicerHost import hands
+
+        node = self.select(add_ct())
+        self.assertEqual(self.ui.modelSelector.currentText, "small")
+        hands.choose(self.ui.operatingPointSelector, "sensitive: made by a test")
+        hands.click(self.ui.advancedSection)
+        node.device = "auto"
+        hands.choose(self.ui.deviceSelector, "CPU")
+        self.start()
+        result = self.wait().result
+        self.assertEqual(result["parameters"]["operating_point"], "sensitive")
+        self.assertEqual(result["parameters"]["region_score"], 0.5)
+        self.assertEqual(result["provenance"]["device"], "cpu")
+        hands.choose(self.ui.modelSelector, DEFAULT_MODEL)
+        self.assertEqual((node.model, node.operatingPoint), (DEFAULT_MODEL, ""))
+        self.assertTrue(self.ui.operatingPointSelector.currentText.startswith("standard: "))
+
+    def test_a_range_of_nothing_and_a_slice_that_is_not_in_view(self) -> None:
+        from SlicerHost import hands
+
+        node = self.select(add_ct())
+        node.firstSlice, node.lastSlice = 5, 2
+        hands.click(self.ui.scanButton)
+        self.assertIn("The range of slices is empty", self.ui.statusLabel.text)
+        node.visibleSliceOnly = True
+        for view in self.composite_nodes():
+            view.SetBackgroundVolumeID(None)
+        hands.click(self.ui.scanButton)
+        self.assertIn("No view shows a slice of the CT", self.ui.statusLabel.text)
+
+    def composite_nodes(self) -> list[Any]:
+        import slicer
+
+        return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
+
     def test_one_slice_and_a_range(self) -> None:
         from CTForgeryScanLib import scene, views
         from SlicerHost import hands
