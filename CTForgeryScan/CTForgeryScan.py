@@ -690,9 +690,11 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # --- The result ------------------------------------------------------------------------------------------------
 
     def _showResult(self, volume):
+        from CTForgeryScanLib import scene
+
         result = self.logic.result(volume) if volume is not None else None
         if result is not None:
-            self._follow(volume)
+            scene.follow(volume)
         if result is None or volume is not self._shownVolume or result != self.resultSection.result:
             self._observe(volume)
             self.resultSection.show(volume if result else None, result)
@@ -728,11 +730,6 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.resultSection.result not in (None, before):
             self._applyDisplay()
 
-    def _follow(self, volume):
-        from CTForgeryScanLib import scene
-
-        return scene.follow(volume)
-
     def jumpTo(self, volumeNode, ras):
         """Show the CT with its heatmap where it is not shown yet, and move the views to a place of its own RAS."""
         from CTForgeryScanLib import scene, views
@@ -750,9 +747,9 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """
         from CTForgeryScanLib import scene, views
 
-        self._observeViews()  # a new layout has new ones
         if not self.parent.isEntered:
             return
+        self._observeViews()  # a new layout has new ones
         node, job = self._parameterNode, self.logic.job
         volume, heatmap = node.inputVolume, None
         if job is not None and job.isRunning:

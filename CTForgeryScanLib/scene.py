@@ -263,23 +263,21 @@ def remove_node(node: Any) -> None:
         slicer.mrmlScene.RemoveNode(node)
 
 
-def follow(volume: Any) -> bool:
+def follow(volume: Any) -> None:
     """Put a result where its CT is now: under its parent transform, and moved as its voxels were.
 
-    "Harden transform" and "Center volume" move a CT's own voxels. Returns whether the result was elsewhere.
+    "Harden transform" and "Center volume" move a CT's own voxels.
     """
     result, heatmap = read_result(volume), node_of(volume, HEATMAP)
     if result is None or heatmap is None:
-        return False
-    moved = False
+        return
     for role in (HEATMAP, SEGMENTATION, MARKERS):
         node = node_of(volume, role)
         if node is not None and node.GetTransformNodeID() != volume.GetTransformNodeID():
             node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-            moved = True
     matrix, before = _heatmap_matrix(volume, int(result["parameters"]["slices"][0])), ijk_to_ras(heatmap)
     if not _has_grid(volume, result) or np.allclose(matrix, before, atol=1e-4):
-        return moved
+        return
     heatmap.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
     _fill_region_table(volume, result["regions"])
     way = slicer.util.vtkMatrixFromArray(matrix @ np.linalg.inv(before))
@@ -287,7 +285,6 @@ def follow(volume: Any) -> bool:
         node = node_of(volume, role)
         if node is not None:
             node.ApplyTransformMatrix(way)
-    return True
 
 
 def _name(volume: Any, what: str) -> str:
