@@ -116,7 +116,7 @@ class Study:
         if reason := self._left_out(cell):
             print(f"{cell.name}: left out, {reason}", flush=True)
             return
-        self.done(cell)
+        self.done(cell)  # refuses what is of something else
         for fold, (kept, failed) in enumerate(
             zip(self._files(cell, ".json"), self._files(cell, ".failed"), strict=True)
         ):
