@@ -313,6 +313,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("\n".join(lines))
     print(json.dumps(results, indent=1))
     path = args.runs / experiment.config.name / CARD
+    if not path.is_file():
+        print(f"There is no model in '{path.parent}' whose card is to be completed.")
+        return
     card = json.loads(path.read_text(encoding="utf-8"))
     summary = [line.strip("| ").replace(" | ", ": ") for line in lines[2:]]
     card |= {**words, "summary": summary, "results": results, "command": "python -m training.evaluate"}

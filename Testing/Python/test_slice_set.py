@@ -123,6 +123,10 @@ class FromLuna16(unittest.TestCase):
         chest = (phantoms.thick_walled_chest(), phantoms.geometry((0.9, 0.9, 2.5)))
         self.assertEqual(len(scan(chest, model=model, device="cpu", evidence=False).slices), 27)
 
+        shutil.rmtree(runs / "mine")  # folds alone can be judged, too
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            evaluate.main(places)
+        self.assertIn("There is no model in", said.getvalue())
         detector = runs / "fold-1" / "detector.safetensors"
         with safe_open(detector, "pt") as file:
             facts = file.metadata()
