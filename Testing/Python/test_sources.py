@@ -393,6 +393,7 @@ class Forge(Luna16Tree):
             splits.main([*command, "3"])
             self.assertEqual(set(splits.read_folds(path)), {"A", "B", "C"})
             self.assertEqual(set(splits.read_folds(path).values()), {0, 1, 2})
+            path.unlink()
             with self.assertRaisesRegex(InputError, "3 patients cannot be dealt into 5 folds"):
                 splits.main([*command, "5"])
 
