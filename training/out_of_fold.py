@@ -35,7 +35,7 @@ def load_detector(path: Path, training: Config | None = None) -> LocalDetector:
         raise InputError(f"'{path}' is missing: train that fold first (python -m training.train_detector).")
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
-    if training is not None and json.loads(metadata["training"]) != as_json(training):
+    if training is not None and json.loads(metadata.get("training", "null")) != as_json(training):
         raise InputError(
             f"'{path}' was trained by another configuration or other folds: give another --runs, or remove it."
         )
