@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
@@ -126,3 +127,16 @@ def save_enhanced(path: Path, hu: NDArray[np.int16], heights_mm: Sequence[float]
     for moved in ("PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept"):
         delattr(data, moved)
     return save(data, path)
+
+
+def save_luna16(folder: Path, scans: int, spacing: tuple[float, float, float], *nodules: str) -> Path:
+    """Write thick-walled chests 1.2.0, 1.2.1 … as LUNA16's users have them, and rows of its table of nodules."""
+    subset = folder / "subset0"
+    subset.mkdir(parents=True)
+    for n in range(scans):
+        image = sitk.GetImageFromArray(thick_walled_chest(seed=n))
+        image.SetSpacing(spacing)
+        sitk.WriteImage(image, str(subset / f"1.2.{n}.mhd"))
+    rows = ("seriesuid,coordX,coordY,coordZ,diameter_mm", *nodules)
+    (folder / "annotations.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder

@@ -20,7 +20,6 @@ from small_models import write_model
 from support import ROOT
 
 MODULE = ROOT / "CTForgeryScan" / "CTForgeryScan.py"
-SAMPLE = ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
 
 SITE = (106.0, 130.0, 5.0)
 """Centre (i, j, k) of the bright site."""

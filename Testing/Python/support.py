@@ -7,6 +7,7 @@ import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
 
 
 def shared_data() -> Path | None:

@@ -28,9 +28,8 @@ from CTForgeryScanLib.picture import heatmap_on_pixels, overlay
 from CTForgeryScanLib.volume import load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from small_models import write_model
-from support import ROOT, needs_shared_data, real_data
+from support import ROOT, SAMPLE, needs_shared_data, real_data
 
-SAMPLE = ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
 REAL_CT = ROOT / ".cache" / "lung1_image.nrrd"
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -45,15 +44,8 @@ class FromLuna16(unittest.TestCase):
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
-        self.luna16, self.slices = self.folder / "LUNA16", self.folder / "slices"
-        (self.luna16 / "subset0").mkdir(parents=True)
-        for n in range(SCANS):
-            image = sitk.GetImageFromArray(phantoms.thick_walled_chest(seed=n))
-            image.SetSpacing(SPACING)
-            sitk.WriteImage(image, str(self.luna16 / "subset0" / f"1.2.{n}.mhd"))
-        (self.luna16 / "annotations.csv").write_text(
-            "seriesuid,coordX,coordY,coordZ,diameter_mm\n1.2.3,72,152,25,10\n", encoding="utf-8"
-        )
+        self.slices = self.folder / "slices"
+        self.luna16 = phantoms.save_luna16(self.folder / "LUNA16", SCANS, SPACING, "1.2.3,72,152,25,10")
         self.source = ["--source", "luna16", str(self.luna16)]
         self.enterContext(contextlib.redirect_stderr(io.StringIO()))  # it says that LUNA16 is not complete
 

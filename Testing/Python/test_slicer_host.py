@@ -14,9 +14,7 @@ import numpy as np
 
 from SlicerHost.requirements import missing_display, missing_requirement
 from SlicerHost.testcase import HostTestCase
-from support import ROOT
-
-SAMPLE = ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd"
+from support import ROOT, SAMPLE
 
 MODULE = """
 import slicer

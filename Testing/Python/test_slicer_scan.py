@@ -27,9 +27,9 @@ from CTForgeryScanLib.__main__ import main
 from CTForgeryScanLib.cards import DEFAULT_MODEL
 from CTForgeryScanLib.environment import Found, Package
 from CTForgeryScanLib.process import process_lives
-from slicer_scenes import MODULE, SAMPLE, add_ct, marked_ct, model_folder
+from slicer_scenes import MODULE, add_ct, marked_ct, model_folder
 from SlicerHost.testcase import HostTestCase
-from support import ROOT
+from support import ROOT, SAMPLE
 
 EXAMPLE = ROOT / "Resources" / "Examples" / "CTForgeryScan_batch.py"
 

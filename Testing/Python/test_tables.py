@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import tempfile
 import unittest
@@ -11,7 +10,6 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
@@ -162,15 +160,7 @@ class WholeRun(unittest.TestCase):
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.folder)
-        luna16 = self.folder / "LUNA16"
-        (luna16 / "subset0").mkdir(parents=True)
-        for n in range(9):
-            image = sitk.GetImageFromArray(phantoms.thick_walled_chest(seed=n))
-            image.SetSpacing((PIXEL_MM, PIXEL_MM, 2.5))
-            sitk.WriteImage(image, str(luna16 / "subset0" / f"1.2.{n}.mhd"))
-        write_table(
-            luna16 / "annotations.csv", ["seriesuid", "coordX", "coordY", "coordZ", "diameter_mm"], []
-        )
+        luna16 = phantoms.save_luna16(self.folder / "LUNA16", 9, (PIXEL_MM, PIXEL_MM, 2.5))
         self.data = self.folder / "slices"
         slice_set.main(
             [
@@ -281,12 +271,6 @@ class Sweep(unittest.TestCase):
         whole = heatmap(logits, hu, 1)
         np.testing.assert_allclose(heatmap(logits, hu, 3), whole[::3, ::3], atol=1e-6)
         self.assertEqual(whole[0, 0], 0)
-
-
-def write_table(path: Path, columns: list[str], rows: list[list[object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([columns, *rows])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from CTForgeryScanLib.windows import (
     grid_shape,
     near_lung_mask,
 )
-from support import ROOT
+from support import SAMPLE
 
 
 class Windows(unittest.TestCase):
@@ -91,7 +91,7 @@ class Windows(unittest.TestCase):
             self.assertEqual(near[round((128 - 15.5) / 4), round((column - 15.5) / 4)], inside, column)
 
     def test_the_circle_counts_in_whole_images_only(self) -> None:
-        hu = load_volume(ROOT / "Resources" / "SampleData" / "CTForgeryScanSample.nrrd").hu[12]
+        hu = load_volume(SAMPLE).hu[12]
         np.testing.assert_array_equal(asked_mask(hu), near_lung_mask(hu) & circle_mask(512, 512))
         cropped = hu[96:404, 44:468]  # to the lungs
         near = near_lung_mask(cropped)
