@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from CTForgeryScanLib.errors import InputError
+from training.whole_file import whole
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -42,9 +43,8 @@ class Checkpoint:
             for part, of in self.parts.items()
             for key, value in _tensors(of).items()
         }
-        whole = self.path.with_suffix(".part")
-        save_file(tensors, whole, {"step": str(step), "config": self.config, "notes": json.dumps(notes)})
-        whole.replace(self.path)
+        with whole(self.path) as part:
+            save_file(tensors, part, {"step": str(step), "config": self.config, "notes": json.dumps(notes)})
 
     def load(self) -> Resumed:
         """Restore the parts. Raises InputError for a checkpoint of another configuration, and changes nothing then."""

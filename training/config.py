@@ -13,7 +13,14 @@ import yaml
 from CTForgeryScanLib.errors import InputError
 from training.crops import Mix
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    tuple[str, ...]: "a list of texts, [A, B]",
+    Mix: "a table of settings",
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,10 @@ class Config:
     hard_after: float = 1 / 3
     """Part of the training after which only the worst ``hard_part`` of the negative windows count."""
     hard_part: float = 1 / 8
+    average_after: float = 1.0
+    """Part of the training after which the learning rate stays where it is and the weights of all steps are averaged
+    (Izmailov et al., UAI 2018): what is trained depends less on its last draws. 1 averages none.
+    """
     auxiliary: float = 0.3
     """Weight of the self-blending task beside the genuine one."""
     seed: int = 1
@@ -79,6 +90,12 @@ def as_json(config: Any) -> dict[str, Any]:
     return read
 
 
+def completed(written: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``Config`` that ``as_json`` gave when it had fewer settings: by default the later ones change nothing."""
+    now = as_json(Config("", ""))
+    return {**now, **written, "mix": {**now["mix"], **written.get("mix", {})}}
+
+
 def check_names(path: Path, given: Collection[str], known: Collection[str], needed: Collection[str]) -> None:
     """Raises InputError that names settings of the file which the program does not know, or those that are missing."""
     for names, words in ((set(given) - set(known), "unknown"), (set(needed) - set(given), "missing")):
@@ -95,22 +112,31 @@ def check_types(path: Path, given: Mapping[str, Any], kind: type) -> None:
         wanted = hints.get(name)
         if wanted not in _WORDS:
             continue
-        # A number without a fraction is a float too; True is an int in Python, but nobody means it as one.
-        right = isinstance(value, (int, float) if wanted is float else wanted)
-        if not right or isinstance(value, bool) != (wanted is bool):
+        if not _is_a(value, wanted):
             raise InputError(
                 f"In the configuration '{path}' {name} is {value!r}, not {_WORDS[wanted]}: correct it "
                 "(1e-3 is text in YAML, 1.0e-3 a number)."
             )
 
 
+def _is_a(value: Any, wanted: Any) -> bool:
+    if wanted is Mix:
+        return isinstance(value, dict)
+    if wanted == tuple[str, ...]:
+        # Text alone would be taken apart into its letters.
+        return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    # A number without a fraction is a float too; True is an int in Python, but nobody means it as one.
+    right = isinstance(value, (int, float) if wanted is float else wanted)
+    return right and isinstance(value, bool) == (wanted is bool)
+
+
 def read_config(path: Path) -> Config:
     """Read a configuration; raises InputError for a missing file, an unknown setting or one of another type."""
     given = read_settings(path)
+    check_types(path, given, Config)
     of_mix = [f"mix.{name}" for name in given.get("mix", {})]
     known = [*(f.name for f in fields(Config)), *(f"mix.{f.name}" for f in fields(Mix))]
     check_names(path, [*given, *of_mix], known, ("name", "folds"))
-    check_types(path, given, Config)
     check_types(path, given.get("mix", {}), Mix)
     mix = Mix(**given.pop("mix", {}))
     never = tuple(given.pop("never_train", ()))

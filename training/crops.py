@@ -94,7 +94,7 @@ class CropSampler:
             if not s.forged:
                 self.untouched[s.patient].append(s)
         for wanted, there, what in (
-            (mix.genuine + mix.genuine_elsewhere, self.genuine, "forged slices"),
+            (mix.genuine + mix.genuine_elsewhere + mix.spliced, self.genuine, "forged slices"),
             (mix.made + mix.twins, self.made, "sites made in whole untouched series"),
             (mix.total, self.untouched, "untouched slices"),
         ):

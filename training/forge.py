@@ -30,6 +30,7 @@ from training.output_folder import check_settings
 from training.sites import Site, SiteKind
 from training.sources.catalogue import SOURCE_HELP, UNSEEN_HELP, of_unseen, read_untouched
 from training.sources.scan import Scan
+from training.whole_file import whole
 
 NODULE_MM = (4.0, 40.0)
 """Real nodules that are removed; readers' smaller marks are points."""
@@ -155,9 +156,8 @@ def _loaded(jobs_of_scan: dict[str, list[Job]]) -> Iterator[tuple[Job, Volume | 
 
 
 def _write_table(path: Path, jobs: Sequence[Job], done: dict[int, list[SiteRecord]]) -> None:
-    """One row a forged site; written anew as a whole, so that a run that is stopped leaves no half row."""
-    part = path.with_name(f"part-{path.name}")
-    with part.open("w", newline="", encoding="utf-8") as file:
+    """One row a forged site; written anew each time."""
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for job in jobs:
@@ -173,7 +173,6 @@ def _write_table(path: Path, jobs: Sequence[Job], done: dict[int, list[SiteRecor
                         f"{job.seed}/{job.number}",
                     ]
                 )
-    part.replace(path)
 
 
 def _minutes(seconds: float) -> str:

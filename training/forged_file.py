@@ -19,6 +19,7 @@ from CTForgeryScanLib.errors import InputError, OutputError
 from CTForgeryScanLib.hu import quiet
 from CTForgeryScanLib.volume import Volume
 from training.forgers.forger import ForgedVolume
+from training.whole_file import whole
 
 FORGED_KEY = "CTForgeryScan_forged"
 """Header field: JSON list of sites, empty for a volume that was not forged."""
@@ -56,11 +57,9 @@ def write_forged(path: Path, before: Volume, after: NDArray[np.int16], sites: Se
         (mask_path(path), labels, _segments()),
         (path, after, {FORGED_KEY: json.dumps(list(sites))}),
     ):
-        part = target.with_name(f"part-{target.name}")
-        write_nrrd(
-            part, array, before.ijk_to_ras, fields, compression=1
-        )  # noise hardly shrinks; higher levels take minutes
-        part.replace(target)
+        with whole(target) as part:
+            # Noise hardly shrinks; higher levels take minutes.
+            write_nrrd(part, array, before.ijk_to_ras, fields, compression=1)
 
 
 def write_nrrd(
@@ -80,7 +79,9 @@ def write_nrrd(
     for key, value in fields.items():
         image.SetMetaData(key, value)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=compression)
+    sitk.WriteImage(
+        image, str(path), useCompression=True, imageIO="NrrdImageIO", compressionLevel=compression
+    )
 
 
 def read_sites(path: Path) -> list[SiteRecord]:

@@ -38,6 +38,7 @@ from training.made_slices import made_slices
 from training.output_folder import check_settings
 from training.slices import Slice
 from training.train_detector import train
+from training.whole_file import whole
 
 GENUINE = "genuine"
 TEST_FOLDS = (1, 4)
@@ -134,9 +135,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     experiment = read_experiment(args)
     config = experiment.config
-    learnt_from = sorted(identity_of(word) for word in args.forger)
-    check_settings(args.runs, "matrix.json", {"config": as_json(experiment.training), "forgers": learnt_from})
-    kept, held_out = _divided(experiment.slices, experiment.fold_of)
     by_name, only_asked = _by_name(args.forger), _by_name(args.ask)
     if both := by_name.keys() & only_asked.keys():
         raise InputError(
@@ -148,6 +146,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise InputError(
             f"There is no row {', '.join(sorted(unknown))}; rows: {', '.join(r.name for r in rows)}."
         )
+    learnt_from = sorted(identity_of(word) for word in args.forger)
+    check_settings(args.runs, "matrix.json", {"config": as_json(experiment.training), "forgers": learnt_from})
+    kept, held_out = _divided(experiment.slices, experiment.fold_of)
     learnt = {name: made_slices(kept, of, config.made_sites, config.seed) for name, of in by_name.items()}
     asked: dict[str, list[Slice]] = {GENUINE: [s for s in held_out if s.forged]}
     for name, of in {**by_name, **only_asked}.items():
@@ -158,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if (args.only and row.name not in args.only) or path.exists():
             continue
         shares = _trained_and_asked(row, kept, learnt, held_out, asked, config, args.runs)
-        path.write_text(json.dumps({name: asdict(share) for name, share in shares.items()}), encoding="utf-8")
+        with whole(path) as part:
+            part.write_text(json.dumps({name: asdict(of) for name, of in shares.items()}), encoding="utf-8")
         print(row.name, shares, flush=True)
     counts = {name: len(slices) for name, slices in asked.items()}
     write_matrix(rows, args.runs, counts, list(only_asked), config, args.out)

@@ -21,8 +21,9 @@ from CTForgeryScanLib.heatmap import Heatmap, Sweeper
 from CTForgeryScanLib.models import DETECTOR
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import heatmap_ijk_to_ras
-from training.config import Config, as_json
+from training.config import Config, as_json, completed
 from training.slices import Slice
+from training.whole_file import whole
 
 
 def load_detector(path: Path, training: Config | None = None) -> LocalDetector:
@@ -35,7 +36,8 @@ def load_detector(path: Path, training: Config | None = None) -> LocalDetector:
         raise InputError(f"'{path}' is missing: train that fold first (python -m training.train_detector).")
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
-    if training is not None and json.loads(metadata.get("training", "null")) != as_json(training):
+    written = json.loads(metadata.get("training", "null"))
+    if training is not None and (written is None or completed(written) != as_json(training)):
         raise InputError(
             f"'{path}' was trained by another configuration or other folds: give another --runs, or remove it."
         )
@@ -112,7 +114,8 @@ def _heatmaps(
     if not kept.exists() or _made_of(kept) != made_of:
         sweeper = Sweeper(detector)
         print(f"{folder.name}: sweeping {len(slices)} slices", flush=True)
-        save_file({s.name: next(sweeper.sweep(s.hu[None])) for s in slices}, kept, made_of)
+        with whole(kept) as part:
+            save_file({s.name: next(sweeper.sweep(s.hu[None])) for s in slices}, part, made_of)
     return load_file(kept)
 
 

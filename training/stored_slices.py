@@ -15,6 +15,7 @@ import numpy as np
 
 from CTForgeryScanLib.errors import InputError
 from training.slices import Slice, SliceSite
+from training.whole_file import whole
 
 SETTINGS = "slice-set.json"
 """The file by which a folder of stored slices is known, and what it was made with."""
@@ -33,9 +34,8 @@ def store_slices(slices: Sequence[Slice], folder: Path, name: str) -> None:
     empty = np.zeros((0, 0), np.int16)
     records = [asdict(replace(s, hu=empty, twin=None)) for s in slices]
     told = [{key: record[key] for key in _TOLD} for record in records]
-    part = folder / f"{name}.part"
-    part.write_text(json.dumps(told) + "\n", encoding="utf-8")
-    part.replace(records_path(folder, name))
+    with whole(records_path(folder, name)) as part:
+        part.write_text(json.dumps(told) + "\n", encoding="utf-8")
 
 
 def read_stored_slices(folder: Path) -> list[Slice]:

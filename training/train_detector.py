@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
@@ -35,9 +36,11 @@ from training.metrics_log import MetricsLog
 from training.out_of_fold import load_detector
 from training.precision import mixed_precision
 from training.slices import Slice
+from training.whole_file import whole
 
 _CHECKPOINT_EVERY = 250
 _LOG_EVERY = 50
+_NORM_STEPS = 50  # batches of which batch norms take the means and variances for averaged weights
 _HEADS = ("head.2.weight", "head.2.bias")  # one row for each task
 _PANELS = {
     "loss": ("genuine_positive", "genuine_negative"),
@@ -88,7 +91,10 @@ def train(
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    checkpoint = Checkpoint(folder / "checkpoint.safetensors", config, network=network, optimizer=optimizer)
+    averaged = AveragedModel(network)
+    checkpoint = Checkpoint(
+        folder / "checkpoint.safetensors", config, network=network, averaged=averaged, optimizer=optimizer
+    )
     first = checkpoint.load().step
     log = MetricsLog(folder, _PANELS, first=first, last=config.steps) if group.is_first else None
     sampler = CropSampler(slices, config.mix, config.seed)
@@ -110,6 +116,8 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
+        if step >= config.average_after * config.steps:
+            averaged.update_parameters(network)
         sums = [a + b for a, b in zip(sums, losses, strict=True)]
         if log and (step + 1) % _LOG_EVERY == 0:
             names = [name for of_panel in _PANELS.values() for name in of_panel]
@@ -119,11 +127,20 @@ def train(
             checkpoint.save(step + 1)
     if log:
         log.close()
+    if averaged.n_averaged > 0:
+        network.load_state_dict(averaged.module.state_dict())
+        # What batch norms measured along the way is not what they would of the averaged weights.
+        later = range(config.steps, config.steps + _NORM_STEPS)
+        update_bn((torch.from_numpy(sampler.batch(step)[0]) for step in later), network, group.device)
     return _one_head(network, config)
 
 
 def learning_rate(step: int, config: Config) -> float:
-    """Up to ``config.learning_rate`` over the first 15 % of the steps and down to 0, both along half a cosine."""
+    """Up to ``config.learning_rate`` over the first 15 % of the steps and down to 0, both along half a cosine.
+
+    It stays where it is from the step on from which weights are averaged.
+    """
+    step = min(step, round(config.average_after * config.steps))
     peak = 0.15 * config.steps
     phase = step / peak - 1 if step < peak else (step - peak) / (config.steps - peak)
     return config.learning_rate * (1 + math.cos(math.pi * phase)) / 2
@@ -208,7 +225,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                     "config": json.dumps(detector.config),
                     "training": json.dumps(as_json(experiment.training)),
                 }
-                save_file(detector.state_dict(), trained, facts)
+                with whole(trained) as part:
+                    save_file(detector.state_dict(), part, facts)
                 (folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
 

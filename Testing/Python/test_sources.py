@@ -128,7 +128,7 @@ class Luna16(Luna16Tree):
             lps = np.array(image.TransformIndexToPhysicalPoint(ijk))
             np.testing.assert_allclose(volume.ijk_to_ras_point(site.ijk), lps * (-1, -1, 1), atol=1e-6)
         missing, outside = listing.notes
-        self.assertRegex(missing, "2 of 888 scans are there; missing: subset2, subset3.*subset9")
+        self.assertRegex(missing, "2 of 888 scans are there; missing altogether: subset2, subset3.*subset9")
         self.assertIn("1 annotated nodules lie outside", outside)
 
     def test_two_series_of_one_patient(self) -> None:
@@ -159,6 +159,10 @@ class Luna16(Luna16Tree):
         listing = luna16.read(str(self.folder))
         self.assertEqual(len(listing.scans), 1)
         self.assertIn("1.2.2.mhd: its .raw file is missing", listing.notes[-1])
+        self.scan(1, "1.2.2")
+        raw = self.folder / "subset1" / "1.2.2.raw"
+        raw.write_bytes(raw.read_bytes()[:-1])
+        self.assertIn("1.2.2.mhd: its .raw file is cut short", luna16.read(str(self.folder)).notes[-1])
 
 
 class Dicom(InFolder):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from scipy.stats import gumbel_r
 
 import phantoms
@@ -41,10 +41,11 @@ from training.config import Config, FalseAlarms, read_config
 from training.crops import BLENDED, CROP, GENUINE, CropSampler, Mix
 from training.data import read_slices
 from training.evaluate import Judged, peak_on_site, point_costs, series_regions, slice_scores
+from training.experiment import training_of
 from training.fit_slice_classifier import _widening
 from training.hard_places import OF_A_PATIENT, mark_hard_places
 from training.made_slices import made_slices, pastings
-from training.out_of_fold import out_of_fold_heatmaps
+from training.out_of_fold import load_detector, out_of_fold_heatmaps
 from training.slices import Slice, SliceSite
 from training.splits import check_folds, make_folds, read_folds
 from training.train_detector import train
@@ -240,7 +241,7 @@ class Training(unittest.TestCase):
         self.assertLess(float(row["genuine_negative"]), 0.6)
 
     def test_a_killed_training_goes_on_and_another_configuration_is_refused(self) -> None:
-        config = replace(self.config, steps=4)
+        config = replace(self.config, steps=4, average_after=0.25)
         unbroken = train(slices(), config, self.folder / "unbroken")
         draw, steps = CropSampler.batch, list[int]()
 
@@ -257,11 +258,26 @@ class Training(unittest.TestCase):
             with self.assertRaises(KeyboardInterrupt):
                 train(slices(), config, self.folder)
             finished = train(slices(), config, self.folder)
-        self.assertEqual(steps, [0, 1, 2, 3, 2, 3])
+        self.assertEqual(steps[:6], [0, 1, 2, 3, 2, 3])
         torch.testing.assert_close(finished.state_dict(), unbroken.state_dict(), rtol=0, atol=0)
         self.assertFalse(finished.training)
         with self.assertRaisesRegex(InputError, "another configuration"):
             train(slices(), replace(config, width=8), self.folder)
+
+    def test_the_weights_of_the_last_steps_are_averaged(self) -> None:
+        config = replace(self.config, steps=4, average_after=0.5)
+        after = {}
+        for steps in (3, 4):
+            with mock.patch("training.train_detector._CHECKPOINT_EVERY", steps):
+                trained = train(slices(), config, self.folder / str(steps))
+            after[steps] = load_file(self.folder / str(steps) / "checkpoint.safetensors")
+        name = "trunk.0.0.weight"
+        third, last = (of["network/" + name] for of in after.values())
+        self.assertGreater((third - last).abs().max().item(), 0)
+        torch.testing.assert_close(trained.state_dict()[name], (third + last) / 2)
+        # Batch norms are of the averaged weights: measured anew, not of any step.
+        name = "trunk.0.1.running_mean"
+        self.assertFalse(torch.equal(trained.state_dict()[name], after[4]["network/" + name]))
 
     def test_it_begins_with_the_detector_that_it_is_given(self) -> None:
         rng = np.random.default_rng(4)
@@ -296,6 +312,8 @@ class Training(unittest.TestCase):
             ("steps: 1.5", "steps is 1.5, not a whole number"),
             ("half_turn: 1", "half_turn is 1, not true or false"),
             ("mix: {made: true}", "made is True, not a whole number"),
+            ("mix:", "mix is None, not a table of settings"),
+            ("never_train: TCGA-17-Z013", "never_train is 'TCGA-17-Z013', not a list of texts"),
             ("false_alarms: {strict: {in_100_scans: 1}}", "missing settings .in_100_slices"),
         ):
             wrong.write_text(f"name: x\nfolds: y\n{setting}\n")
@@ -309,14 +327,25 @@ class Training(unittest.TestCase):
         table.write_text("patient,fold\nclean-0,0\n")
         with self.assertRaisesRegex(InputError, "no fold for .* training.splits"):
             check_folds(read_folds(table), slices(), table)
-        nothing = Mix(genuine=1, genuine_elsewhere=0, spliced=0, blended=0, lesions=0, untouched=1)
-        with self.assertRaisesRegex(InputError, "no forged slices"):
-            CropSampler([s for s in slices() if not s.forged], nothing, 0)
+        nothing = Mix(genuine=0, genuine_elsewhere=0, spliced=0, blended=0, lesions=0, untouched=1)
+        for mix in (replace(nothing, genuine=1), replace(nothing, spliced=1)):
+            with self.assertRaisesRegex(InputError, "no forged slices"):
+                CropSampler([s for s in slices() if not s.forged], mix, 0)
         with self.assertRaisesRegex(InputError, r"ctgan/labels.csv"):
             read_slices(self.folder)
 
 
 class OutOfFold(unittest.TestCase):
+    def test_the_folds_that_are_checked_in_are_of_their_configuration(self) -> None:
+        (folds,) = (ROOT / "training" / "folds").iterdir()
+        path = ROOT / "training" / "configs" / f"{folds.name}.yaml"
+        config = read_config(path)
+        training = training_of(config, read_folds(path.parent / config.folds))
+        for fold in folds.glob("fold-*"):
+            self.assertTrue(load_detector(fold / "detector.safetensors", training).half_turn)
+            with self.assertRaisesRegex(InputError, "another configuration"):
+                load_detector(fold / "detector.safetensors", replace(training, seed=0))
+
     def test_kept_heatmaps_are_of_the_detector_that_is_there(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             slices = [Slice("a", "a", "a", 0, phantoms.chest(1, 160)[0], 0.7)]

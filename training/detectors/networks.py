@@ -15,6 +15,7 @@ from CTForgeryScanLib.errors import InputError
 from training.detectors.paper import PaperNetwork
 from training.detectors.scorers import SliceNetwork, WindowNetwork
 from training.detectors.timm_networks import TimmNetwork
+from training.whole_file import whole
 from training.windows_config import WindowsConfig
 
 
@@ -42,7 +43,8 @@ def build_network(config: WindowsConfig) -> nn.Module:
 def save_network(network: nn.Module, config: WindowsConfig, path: Path) -> None:
     """Write the weights with their configuration."""
     tensors = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    save_file(tensors, path, {"config": json.dumps(asdict(config), sort_keys=True)})
+    with whole(path) as part:
+        save_file(tensors, part, {"config": json.dumps(asdict(config), sort_keys=True)})
 
 
 def read_trained_config(path: Path) -> WindowsConfig:

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from CTForgeryScanLib.errors import InputError
 from training.checkpoint import Checkpoint
-from training.data import read_slices
+from training.data import DATA_HELP, read_slices
 from training.forgers.lung_patches import Image
 from training.forgers.weights import read_card, save_weights
 from training.metrics_log import MetricsLog
@@ -122,7 +122,7 @@ def arguments(description: str, defaults: RunSettings) -> argparse.ArgumentParse
     """A parser of what every forger's training is given, with these defaults."""
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
-    add("--data", type=Path, required=True, help="folder with ctgan/, pristine_slices/ and ct/")
+    add("--data", type=Path, required=True, help=DATA_HELP)
     add("--out", type=Path, required=True, help="folder of this training; resumes what it holds")
     add("--without", nargs="*", default=[], metavar="PATIENT", help="patients not to train on")
     add("--width", type=int, help="filters of the first layer (default: %(default)s)")
@@ -137,7 +137,7 @@ def arguments(description: str, defaults: RunSettings) -> argparse.ArgumentParse
 
 
 def untouched_slices(data: Path, without: Sequence[str]) -> list[Slice]:
-    """Every untouched slice of the data folder but of these patients. Raises InputError for an unknown patient."""
+    """Every untouched slice of the data but of these patients. Raises InputError for an unknown patient."""
     slices = [s for s in read_slices(data) if not s.forged]
     unknown = set(without) - {s.patient for s in slices}
     if unknown:

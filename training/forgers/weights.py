@@ -16,16 +16,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from CTForgeryScanLib.errors import ModelError
+from training.whole_file import whole
 
 MARK = "research forger: made to train and to test a detector of forged CT, and for nothing else"
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Write tensors with their card, of which ``card["forger"]`` is the forger's name; whole or not at all."""
-    part = path.with_suffix(".part")
     contiguous = {name: values.detach().contiguous() for name, values in tensors.items()}
-    save_file(contiguous, part, {"card": json.dumps({"mark": MARK, **card}, sort_keys=True)})
-    part.replace(path)
+    with whole(path) as part:
+        save_file(contiguous, part, {"card": json.dumps({"mark": MARK, **card}, sort_keys=True)})
 
 
 def load_weights(path: Path, forger: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -6,6 +6,7 @@ A download of some subsets works. LUNA16 names series, not patients, and LIDC-ID
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -71,10 +72,11 @@ def _beside(folder: Path, name: str) -> Path | None:
 
 
 def _missing(folder: Path, found: int) -> list[str]:
-    absent = [f"subset{n}" for n in range(SUBSETS) if not any(folder.glob(f"subset{n}/**/*.mhd"))]
-    if not absent:
+    if found == SCANS:
         return []
-    return [f"LUNA16 is not complete: {found} of {SCANS} scans are there; missing: {', '.join(absent)}."]
+    absent = [f"subset{n}" for n in range(SUBSETS) if not any(folder.glob(f"subset{n}/**/*.mhd"))]
+    whole = f"; missing altogether: {', '.join(absent)}" if absent else ""
+    return [f"LUNA16 is not complete: {found} of {SCANS} scans are there{whole}."]
 
 
 def _sites(path: Path, nodules: list[Nodule]) -> tuple[Site, ...]:
@@ -86,8 +88,12 @@ def _sites(path: Path, nodules: list[Nodule]) -> tuple[Site, ...]:
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise InputError(f"{path}: the header cannot be read; download the subset again.") from error
-    if not (path.with_suffix(".raw").is_file() or path.with_suffix(".zraw").is_file()):
+    raw = path.with_suffix(".raw")
+    if not (raw.is_file() or path.with_suffix(".zraw").is_file()):
         raise InputError(f"{path}: its .raw file is missing; unpack the subset again.")
+    bytes_a_voxel = sitk.Image([1, 1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
+    if raw.is_file() and raw.stat().st_size < math.prod(reader.GetSize()) * bytes_a_voxel:
+        raise InputError(f"{path}: its .raw file is cut short; unpack the subset again.")
     axes = np.reshape(reader.GetDirection(), (3, 3)) * np.asarray(reader.GetSpacing())
     matrix, size = ras_matrix(axes, np.asarray(reader.GetOrigin())), np.array(reader.GetSize())
     places = [(ijk_of_lps(matrix, lps), diameter) for lps, diameter in nodules]

@@ -18,9 +18,8 @@ import torch
 
 from CTForgeryScanLib.errors import CTForgeryScanError, InputError
 from training.command import run_command
-from training.data import read_slices
+from training.data import DATA_HELP, read_slices
 from training.distributed import process_group
-from training.experiment import DATA_HELP
 from training.forgers.ctgan.forger import ctgan
 from training.forgers.cyclegan.forger import load_forger
 from training.forgers.published_pasting import PublishedPasting, procedural_content

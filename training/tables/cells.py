@@ -39,6 +39,7 @@ from training.tables.methods import Method
 from training.tables.scale import Scale
 from training.tables.sets import Parts
 from training.train_windows import train
+from training.whole_file import whole
 from training.windows_config import WindowsConfig
 from training.windows_dataset import TrainingSamples
 
@@ -149,9 +150,8 @@ def _peak_on_site(s: Slice, heatmap: NDArray[np.float32], every: int) -> bool | 
 def keep(fold: JudgedFold, path: Path) -> None:
     """Write a fold's result, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(asdict(fold), indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    with whole(path) as part:
+        part.write_text(json.dumps(asdict(fold), indent=1) + "\n", encoding="utf-8")
 
 
 def read_fold(path: Path) -> JudgedFold:
@@ -215,7 +215,8 @@ def swept(
     for start in range(0, len(missing), _KEPT_TOGETHER):
         new = {s.name: heatmap(logits, s.hu, every) for s in missing[start : start + _KEPT_TOGETHER]}
         number = len(list(folder.glob("*.safetensors")))
-        save_file(new, folder / f"{number:05d}.safetensors")
+        with whole(folder / f"{number:05d}.safetensors") as part:
+            save_file(new, part)
         maps |= new
         done = start + len(new)
         left = (time.monotonic() - started) / done * (len(missing) - done)

@@ -28,6 +28,7 @@ from training.fit_slice_classifier import Fitted
 from training.forgers.forger import Forger
 from training.lung_sites import forged_at_random, random_lung_place
 from training.sites import Site, SiteKind
+from training.whole_file import whole
 
 ON_SITE_MM = 20.0
 """A region whose centre lies so near to a forged site's has found it: CT-GAN repaints 32 mm."""
@@ -119,7 +120,8 @@ def _voxels(scan: ForgedScan, found: FoundRegions) -> Counts:
 def keep_scan(scan: JudgedScan, path: Path) -> None:
     """Write what was said."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(scan), indent=1) + "\n", encoding="utf-8")
+    with whole(path) as part:
+        part.write_text(json.dumps(asdict(scan), indent=1) + "\n", encoding="utf-8")
 
 
 def read_scan(path: Path) -> JudgedScan:
