@@ -65,7 +65,9 @@ class CTForgeryScan(ScriptedLoadableModule):
             ' · <a href="{site}#what-it-cannot-tell">What it cannot tell</a></p>'
         ).format(site=SITE)
         self.parent.acknowledgementText = _(
-            "The method is the cascade of Zhang et al., PLOS ONE 2024; the model was trained on public data, which"
+            "The method is the cascade of Zhang et al., PLOS ONE 2024"
+            ' (<a href="https://doi.org/10.1371/journal.pone.0290303">doi:10.1371/journal.pone.0290303</a>);'
+            " the model was trained on public data, which"
             ' its card names. <a href="{site}#how-to-cite">How to cite</a>.'
         ).format(site=SITE)
         self.parent.icon = qt.QIcon(resource("Icons/CTForgeryScan.png"))
@@ -317,6 +319,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._guiTag = None
+        self._parameterTag = None
         self._shownVolume = None
         self._volumeTags = []
         self._displayed = None
@@ -423,7 +426,10 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         from CTForgeryScanLib import scene
 
         if not slicer.mrmlScene.IsClosing() and node.IsA("vtkMRMLScalarVolumeNode"):
-            scene.remove_result(node)
+            nodes = scene.result_nodes(node)
+            if nodes:
+                # Afterwards: the subject hierarchy may be removing a folder of which they are a part, too.
+                qt.QTimer.singleShot(0, lambda: scene.remove_result(nodes))
             if self.logic.job is not None and self.logic.job.volumeNode is node:
                 self.logic.abort()
                 self._unseenJob = None
@@ -437,10 +443,18 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             control.toolTip = _("{tip}. Shortcut: {keys}").format(tip=control.toolTip, keys=keys)
             shortcut = qt.QShortcut(owner)
             shortcut.setKey(qt.QKeySequence(keys))
-            shortcut.connect("activated()", control.click)
+            shortcut.connect("activated()", self.onNextSliceKeys if keys == "Alt+Down" else control.click)
             shortcut.enabled = False
             # Kept, or it is gone with this function.
             self._shortcuts.append(shortcut)
+
+    def onNextSliceKeys(self):
+        """Alt+Down opens a combo box that has the focus, as elsewhere in Qt; a shortcut comes before the box."""
+        focused = qt.QApplication.focusWidget()
+        if hasattr(focused, "showPopup"):  # CTK's combo boxes too
+            focused.showPopup()
+        else:
+            self.ui.nextSliceButton.click()
 
     # --- Parameters ------------------------------------------------------------------------------------------------
 
@@ -448,6 +462,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Take the scene's parameter node, and the CT in view, else the scene's first, where none is selected."""
         from CTForgeryScanLib import scene, views
 
+        self._hideHeatmaps()  # those of a former scene no more: a CT may have such an ID now
         node = self._parameterNode or self.logic.getParameterNode()
         if node.inputVolume is None:
             # Label maps and colour images are scalar volumes too.
@@ -462,16 +477,27 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._showResult(node.inputVolume)
         self.updateState()
 
+    def _hideHeatmaps(self):
+        """Leave the heatmaps out of the list of CTs: they are scalar volumes too."""
+        from CTForgeryScanLib import scene
+
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        hidden = [volume.GetID() for volume in volumes if scene.is_heatmap(volume)]
+        self.ui.inputSelector.sortFilterProxyModel().hiddenNodeIDs = hidden
+
     def setParameterNode(self, parameterNode):
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            self._parameterNode.RemoveObserver(self._parameterTag)
         self._parameterNode, self._displayed = parameterNode, None
         if parameterNode is not None:
             self._guiTag = parameterNode.connectGui(self.ui)
             self._fitRange(parameterNode.inputVolume, keep=True)
             self._displayed = self._displaySettings()
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+            # Not the mixin's way, which would keep the node for good.
+            self._parameterTag = parameterNode.AddObserver(
+                vtk.vtkCommand.ModifiedEvent, self.onParametersChanged
+            )
             self._showSelected()
 
     def onParametersChanged(self, caller=None, event=None):
@@ -622,6 +648,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onJobChanged(self, job):
         if job.liveHeatmap is not None and not self._liveShown and self.parent.isEntered:
             self._liveShown = True
+            self._hideHeatmaps()
             self._applyDisplay()
         if not job.isRunning and self._parameterNode is not None:
             self._showResult(self._parameterNode.inputVolume)
@@ -703,6 +730,7 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             self.resultSection.fillPlaces()
             self.resultSection.fillNotes()
+        self._hideHeatmaps()
 
     def _observe(self, volume):
         """Hear what becomes of a CT, and let go of the one before: the mixin's way would keep its voxels for good."""
@@ -796,14 +824,23 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exportTo(self, folder):
         """Write the selected CT's result to a folder of its own, named after the CT, in ``folder``."""
+        from CTForgeryScanLib import result_folder
+
         volume = self._parameterNode.inputVolume
         name = "".join("_" if c in '<>:"/\\|?*' else c for c in volume.GetName())
+        # Neither the chosen folder itself nor the one above it; and Windows drops dots at the end.
+        place = folder / (name.rstrip(". ") or "CT")
         try:
-            self.logic.exportResult(volume, folder / name)
-        except (OSError, ValueError) as error:
+            sha256 = self.logic.result(volume)["provenance"]["input_sha256"]
+            place, _replaced = result_folder.place_for(place, sha256)
+            self.logic.exportResult(volume, place)
+        except ValueError as error:
             self._say(str(error), failed=True)
-            return
-        self._say(_("The result is in '{folder}'.").format(folder=folder / name))
+        except (OSError, RuntimeError) as error:
+            text = _("The result cannot be written to '{folder}': {error}")
+            self._say(text.format(folder=place, error=error), failed=True)
+        else:
+            self._say(_("The result is in '{folder}'.").format(folder=place))
 
     def onTable(self, _checked=False):
         """Show the table of all slices in Slicer's table view."""

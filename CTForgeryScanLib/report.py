@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from CTForgeryScanLib.cascade import ScanResult
 from CTForgeryScanLib.errors import OutputError
-from CTForgeryScanLib.formats import RESULT_FILES, segment_fields, write_slices
+from CTForgeryScanLib.formats import segment_fields, write_slices
 from CTForgeryScanLib.hu import check_name
 from CTForgeryScanLib.picture import draw
+from CTForgeryScanLib.result_folder import is_replaceable, place_for
 
-_OF_FILE_MANAGERS = (".DS_Store", ".directory", "desktop.ini", "Thumbs.db")
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 
@@ -69,36 +69,13 @@ def _cannot_write(folder: Path, error: Exception) -> OutputError:
     )
 
 
-def _place_of(result: ScanResult, folder: Path, others: Collection[Path]) -> tuple[Path, bool]:
-    """Where the result goes, and whether an earlier one is there. Raises OutputError as ``check_replaceable``."""
-    place, number = folder, 1
-    while place.exists():
-        check_replaceable(place)
-        try:
-            earlier = json.loads((place / RESULT_FILES[0]).read_text(encoding="utf-8"))
-            same = earlier["provenance"]["input_sha256"] == result.provenance["input_sha256"]
-            if same and place not in others:
-                return place, True
-        except FileNotFoundError:
-            return place, place.exists()
-        except (ValueError, KeyError, TypeError):
-            pass  # a result that cannot be read is not this CT's either
-        number += 1
-        place = folder.with_name(f"{folder.name}-{number}")
-    return place, False
-
-
 def check_replaceable(place: Path) -> None:
     """Raises OutputError where a file or a folder with files that no scan wrote is there: they would be lost."""
     try:
-        there = {path.name for path in place.iterdir()}
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        there = {place.name}
+        replaceable = is_replaceable(place)
     except OSError as error:
         raise _cannot_write(place, error) from error
-    if any(name not in (*RESULT_FILES, *_OF_FILE_MANAGERS) and not name.startswith("._") for name in there):
+    if not replaceable:
         raise OutputError(
             f"'{place}' exists and holds other things than a result of a scan: give another -o, or move them."
         )
@@ -110,7 +87,8 @@ def _put(part: Path, result: ScanResult, folder: Path, others: Collection[Path])
     Another process may take the place meanwhile: then it is looked for again.
     """
     while True:
-        place, replaced = _place_of(result, folder, others)
+        check_replaceable(folder)
+        place, replaced = place_for(folder, result.provenance["input_sha256"], others)
         try:
             with _moved_aside(place, part.with_name(f"{part.name}-earlier")) if replaced else nullcontext():
                 part.rename(place)

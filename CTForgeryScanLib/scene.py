@@ -243,18 +243,27 @@ def store_result(
     return result
 
 
-def remove_result(volume: Any) -> None:
-    """Remove a CT's result and all that was made of it."""
-    result = result_node(volume)
-    if result is None:
-        return
+def result_nodes(volume: Any) -> list[Any]:
+    """A CT's result and all that was made of it; empty where it has none."""
+    return [
+        node for node in (result_node(volume), *(node_of(volume, role) for role in _MADE)) if node is not None
+    ]
+
+
+def remove_result(nodes: Sequence[Any]) -> None:
+    """Remove those of a result's ``result_nodes`` that are still there, and the folder that ``store_result`` made.
+
+    Not while another node is being removed: the subject hierarchy may be walking over the same items.
+    """
     tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    folder = tree.GetItemParent(tree.GetItemByDataNode(result))
-    for role in _MADE:
-        remove_node(node_of(volume, role))
-    remove_node(result)
-    if tree.GetItemLevel(folder) == "Folder" and tree.GetNumberOfItemChildren(folder) == 0:
-        tree.RemoveItem(folder)
+    items = [tree.GetItemByDataNode(node) for node in nodes if node.GetScene() is not None]
+    folders = {tree.GetItemParent(item) for item in items if item}
+    for node in nodes:
+        remove_node(node)
+    for folder in folders:
+        # A folder of the user's own stays, empty or not.
+        if tree.GetItemAttribute(folder, RESULT) and not tree.GetNumberOfItemChildren(folder):
+            tree.RemoveItem(folder)
 
 
 def remove_node(node: Any) -> None:
@@ -331,9 +340,23 @@ def _fill_segmentation(volume: Any, labels: NDArray[np.uint8], regions: Sequence
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(heatmap)
     for region in regions:
-        segment = node.GetSegmentation().AddEmptySegment("", f"Region {region['id']}", SEGMENT_COLOUR)
+        segment = node.GetSegmentation().AddEmptySegment(*_segment_names(region), SEGMENT_COLOUR)
         mask = (labels == region["id"]).astype(np.uint8)
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment, heatmap)
+
+
+def _segment_names(region: dict[str, Any]) -> tuple[str, str]:
+    """The id of a region's segment, and its name."""
+    return f"Region_{region['id']}", f"Region {region['id']}"
+
+
+def _segment_of(segmentation: Any, region: dict[str, Any]) -> str:
+    """The id of a region's segment, wherever the user moved it; empty where it was deleted."""
+    segment, name = _segment_names(region)
+    if segmentation.GetSegment(segment) is not None:
+        return segment
+    # In the scene of an earlier version only the name is known.
+    return str(segmentation.GetSegmentIdBySegmentName(name))
 
 
 def _fill_markers(volume: Any, regions: Sequence[dict[str, Any]]) -> None:
@@ -402,9 +425,9 @@ def _arrange(volume: Any) -> None:
     folder = tree.GetItemParent(tree.GetItemByDataNode(result))
     if folder in (tree.GetSceneItemID(), parent):
         folder = tree.CreateFolderItem(parent, _name(volume, "forgery scan"))
-    for node in (result, *(node_of(volume, role) for role in _MADE)):
-        if node is not None:
-            tree.SetItemParent(tree.GetItemByDataNode(node), folder)
+        tree.SetItemAttribute(folder, RESULT, "true")
+    for node in result_nodes(volume):
+        tree.SetItemParent(tree.GetItemByDataNode(node), folder)
 
 
 def export_result(volume: Any, folder: Path) -> None:
@@ -423,9 +446,11 @@ def export_result(volume: Any, folder: Path) -> None:
     write_slices(result["slices"], folder / "slices.csv")
     p, matrix = slicer.util.arrayFromVolume(heatmap), ijk_to_ras(heatmap)
     labels = np.zeros(p.shape, np.uint8)
-    for n, region in enumerate(result["regions"]):
-        segment = segmentation.GetSegmentation().GetNthSegmentID(n)
-        labels[slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment, heatmap) > 0] = region["id"]
+    for region in result["regions"]:
+        segment = _segment_of(segmentation.GetSegmentation(), region)
+        if segment:
+            mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment, heatmap)
+            labels[mask > 0] = region["id"]
     for name, voxels, fields in (
         ("heatmap.nrrd", p, {}),
         ("regions.seg.nrrd", labels, segment_fields(result["regions"])),

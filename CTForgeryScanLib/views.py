@@ -19,6 +19,7 @@ from CTForgeryScanLib.scene import (
     SEGMENTATION,
     from_world,
     ijk_to_ras,
+    is_heatmap,
     node_of,
     result_node,
     to_world,
@@ -28,7 +29,7 @@ from CTForgeryScanLib.scene import (
 
 
 def show(volume: Any, heatmap: Any, *, opacity: float, threshold: float) -> None:
-    """The CT under a heatmap, which is transparent below ``threshold``.
+    """The CT under a heatmap, which is transparent below ``threshold``; None removes one, and nothing else.
 
     In the slice views that show the CT already; in all where none does. So a comparison with another CT stays.
     """
@@ -36,8 +37,9 @@ def show(volume: Any, heatmap: Any, *, opacity: float, threshold: float) -> None
     for view in [v for v in everywhere if v.GetBackgroundVolumeID() == volume.GetID()] or everywhere:
         changed = view.GetBackgroundVolumeID() != volume.GetID()
         view.SetBackgroundVolumeID(volume.GetID())
-        view.SetForegroundVolumeID(heatmap.GetID() if heatmap is not None else None)
-        view.SetForegroundOpacity(opacity)
+        if heatmap is not None or _is_under_heatmap(view):
+            view.SetForegroundVolumeID(heatmap.GetID() if heatmap is not None else None)
+            view.SetForegroundOpacity(opacity)
         if changed:
             _fit(view)
     if heatmap is not None:
@@ -103,6 +105,12 @@ def hide_parts_of_others(volume: Any) -> None:
                 view.SetForegroundVolumeID(None)
 
 
+def _is_under_heatmap(view: Any) -> bool:
+    """Whether a heatmap of a scan is in the foreground, and not an image that the user put there."""
+    over = slicer.mrmlScene.GetNodeByID(view.GetForegroundVolumeID() or "")
+    return over is not None and is_heatmap(over)
+
+
 def _composite_nodes() -> list[Any]:
     return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
 
@@ -136,7 +144,7 @@ def jump_to(volume: Any, ras: Sequence[float] | NDArray[np.float64]) -> None:
     nodes = _slice_nodes(volume)
     if nodes and not any(_shows_slices(node, volume) for node in nodes):
         for node in nodes:
-            node.RotateToVolumePlane(volume)
+            _turn(node, volume, world)
     for node in nodes:
         node.JumpSliceByOffsetting(*world)
         if not _in_sight(node, world):
@@ -170,15 +178,38 @@ def _slice_nodes(volume: Any) -> list[Any]:
 
 def _shows_slices(node: Any, volume: Any) -> bool:
     """Whether the view's plane is that of the CT's slices: its normal is perpendicular to both their axes."""
-    at, *ends = (
-        to_world(volume, (ijk_to_ras(volume) @ [*ijk, 1.0])[:3])
-        for ijk in np.vstack([np.zeros(3), np.eye(3)[:2]])
-    )
-    axes = np.subtract(ends, at)
-    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    i, j, _, middle = _directions(volume)
     matrix = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())
     normal = np.cross(matrix[:3, 0], matrix[:3, 1])
-    return bool(np.abs(axes @ normal).max() < 1e-3)
+    return bool(np.abs(np.stack([i, j, middle]) @ normal).max() < 1e-3)
+
+
+def _directions(volume: Any) -> NDArray[np.float64]:
+    """Unit vectors in the world [4, 3]: along the edges i, j, k of the CT, and to the middle of its first slice.
+
+    The last lies in the plane of the first two unless the parent transform bends the slices.
+    """
+    i, j, k = np.maximum(np.subtract(volume.GetImageData().GetDimensions(), 1), 1)
+    places = [(0, 0, 0), (i, 0, 0), (0, j, 0), (0, 0, k), (i / 2, j / 2, 0)]
+    at, *ends = (to_world(volume, (ijk_to_ras(volume) @ [*ijk, 1.0])[:3]) for ijk in places)
+    ways: NDArray[np.float64] = np.subtract(ends, at)
+    return ways / np.linalg.norm(ways, axis=1, keepdims=True)
+
+
+def _turn(node: Any, volume: Any, world: Sequence[float]) -> None:
+    """Turn a view to that plane of the CT's voxels, through a place, which is nearest to its own."""
+    transform = volume.GetParentTransformNode()
+    if transform is None or transform.IsTransformToWorldLinear():
+        node.RotateToVolumePlane(volume)
+        return
+    # Slicer's own function refuses transforms such as that of its DICOM reader for a tilted gantry.
+    ways = _directions(volume)[:3]
+    ways = np.vstack([ways, -ways])
+    right, up = slicer.util.arrayFromVTKMatrix(node.GetSliceToRAS())[:3, :2].T
+    x = ways[np.argmax(ways @ right)]
+    others = ways[(ways != x).any(axis=1) & (ways != -x).any(axis=1)]
+    y = others[np.argmax(others @ up)]
+    node.SetSliceToRASByNTP(*np.cross(x, y), *x, *world, 0)
 
 
 def _in_sight(node: Any, world: Sequence[float]) -> bool:

@@ -26,6 +26,7 @@ class ResultSection:
         self._volume = None
         self._result = None
         self._shownAt = None
+        self._jumpedTo = None
         self._regions = []
         self._flagged = []
         self._evidence = []
@@ -75,7 +76,7 @@ class ResultSection:
             )
             self.fillNotes()
         self._fillEvidence()
-        self._shownAt = None
+        self._shownAt = self._jumpedTo = None
         self.fillPlaces()
         slices = result["slices"] if result else []
         self._plot.show(slices, result["parameters"]["slice_threshold"] if slices else 0.0)
@@ -112,14 +113,19 @@ class ResultSection:
         columns, rows, _count = self._volume.GetImageData().GetDimensions()
         middle = ((columns - 1) / 2, (rows - 1) / 2)
         i, j = (at and at["peak_ij"]) or middle
+        self._jumpedTo = k
         self._onJump(self._volume, self._ras(i, j, k))
 
     def stepSlice(self, step):
-        """Jump to the next (1) or previous (-1) flagged slice, seen from the slice in view; around at the ends."""
+        """Jump to the next (1) or previous (-1) flagged slice, seen from the slice in view; around at the ends.
+
+        Where no view shows a slice, as under a transform that bends them, seen from the one that was jumped to last.
+        """
         if not self._flagged:
             return
         ks = [s["k"] for s in self._flagged]
         here = views.slice_in_view(self._volume)
+        here = self._jumpedTo if here is None else here
         if here is None:
             k = ks[0]
         elif step > 0:
@@ -149,6 +155,7 @@ class ResultSection:
             self._jumpInto(self._regions[index])
 
     def _jumpInto(self, region):
+        self._jumpedTo = round(region["center_ijk"][2])
         self._onJump(self._volume, scene.centre_ras(self._volume, region))
 
     def _onFlagged(self, *_cell):

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -205,7 +206,9 @@ class ScanJob:
         self.liveHeatmap = None
         self._writing.close()
         for file in (self._input, self._headers, self._live):
-            file.unlink(missing_ok=True)
+            # Windows removes nothing that the worker still has open; the state must be set all the same.
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
         if self.resultFolder is None and state is not ScanState.FAILED:
             shutil.rmtree(self._folder, ignore_errors=True)
         self.state = state

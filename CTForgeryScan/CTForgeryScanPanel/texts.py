@@ -62,7 +62,8 @@ STATES = {
     ScanState.SCANNING: StateLook(_("Scanning…"), _("Cancel"), True, False, True),
     ScanState.IMPORTING: StateLook(_("Importing the result…"), _("Cancel"), False, False, True),
     ScanState.CANCELLING: StateLook(_("Cancelling…"), _("Cancelling…"), False, False, True),
-    ScanState.FAILED: StateLook(_("The scan failed."), _("Scan"), True, True, False),
+    # Why a scan failed is said of its own CT; of the others there is nothing to say.
+    ScanState.FAILED: StateLook(_("Ready."), _("Scan"), True, True, False),
 }
 
 

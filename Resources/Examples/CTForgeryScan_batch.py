@@ -37,10 +37,12 @@ def dicom_series():
 def load_series(uid):
     from DICOMLib import DICOMUtils
 
-    nodes = DICOMUtils.loadSeriesByUID([uid])
-    if not nodes:
+    nodes = map(slicer.mrmlScene.GetNodeByID, DICOMUtils.loadSeriesByUID([uid]))
+    # A tilted gantry brings a transform with it.
+    volumes = [node for node in nodes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+    if not volumes:
         raise ValueError("the DICOM database has no image of it")
-    return slicer.mrmlScene.GetNodeByID(nodes[0])
+    return volumes[0]
 
 
 def main(arguments):
@@ -56,6 +58,8 @@ def main(arguments):
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     options = parser.parse_args(arguments)
     *paths, out = options.paths
+    if not paths and not options.dicom:
+        parser.error("give the volume files, or --dicom, and last the folder for results")
     logic, failed, folders = CTForgeryScanLogic(), 0, set()
     for name, load in dicom_series() if options.dicom else files(paths):
         folder, number = Path(out, name), 2
@@ -70,7 +74,9 @@ def main(arguments):
         except (ValueError, RuntimeError, OSError) as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             failed += 1
-        # One CT at a time in memory.
+        # One CT at a time in memory: the logic holds the one that it scanned, and so does the name.
+        logic.abort()
+        volume = None
         slicer.mrmlScene.Clear()
     logic.cleanup()
     return 1 if failed else 0

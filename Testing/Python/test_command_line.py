@@ -219,6 +219,7 @@ class CommandLine(unittest.TestCase):
 
     def test_what_is_wrong_for_all_inputs_is_said_at_once(self) -> None:
         self.assert_refused([self.clean, self.marked, "--operating-point", "loud"], "loud")
+        self.assert_refused([self.clean, self.marked, "--device", "cuda:9"], "cuda:9")
         (self.folder / "file").touch()
         with mock.patch("CTForgeryScanLib.cascade.scan", side_effect=AssertionError("it was scanned")):
             status, _, err = self.scan(self.clean, "-o", self.folder / "file" / "out")
@@ -363,6 +364,24 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(status, 2)
         self.assertIn("holds other things than a result", err)
         self.assertEqual(mine.read_text(), "keep")
+
+    def test_pictures_of_ones_own_are_no_result(self) -> None:
+        mine = self.out / "clean" / "picture.png"
+        mine.parent.mkdir(parents=True)
+        mine.write_text("keep")
+        self.assertEqual(self.scan(self.clean, "-o", self.out)[0], 2)
+        self.assertEqual(mine.read_text(), "keep")
+
+    def test_somebody_elses_folder_is_passed_over_where_names_get_numbers(self) -> None:
+        other = self.folder / "sub" / "clean.nrrd"
+        other.parent.mkdir()
+        shutil.copy(self.marked, other)
+        mine = self.out / "clean-2" / "mine.txt"
+        mine.parent.mkdir(parents=True)
+        mine.write_text("keep")
+        self.assertEqual(self.scan(self.clean, other, "-o", self.out)[0], 0)
+        self.assertEqual(mine.read_text(), "keep")
+        self.assertEqual(sorted(p.name for p in self.out.iterdir()), ["clean", "clean-2", "clean-3"])
 
     def test_what_a_file_manager_leaves_is_no_reason_to_refuse_but_other_hidden_files_are(self) -> None:
         place = self.out / "clean"

@@ -6,11 +6,13 @@ import json
 import re
 import unittest
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import SimpleITK as sitk
 
 import phantoms
-from slicer_scenes import SceneCase, add_ct, marked_ct, model_folder, oblique, scanned
+from slicer_scenes import SceneCase, add_ct, marked_ct, model_folder, oblique, scan_into_scene, scanned
 from support import ROOT
 
 
@@ -65,6 +67,72 @@ class Copies(SceneCase):
         written = json.loads((out / "result.json").read_text(encoding="utf-8"))
         self.assertEqual(written["verdict"], "not_assessable")
 
+    def test_an_export_replaces_neither_another_cts_nor_other_files(self) -> None:
+        marked, clean = add_ct(), add_ct(phantoms.chest(slices=6, size=192))
+        (self.folder / "CT-2").mkdir()
+        (self.folder / "CT-2" / "notes.txt").write_text("mine")
+        for volume, place in ((marked, "CT"), (clean, "CT-3"), (marked, "CT"), (clean, "CT-3")):
+            self.show(volume)
+            self.widget.exportTo(self.folder)
+            self.assertIn(f"'{self.folder / place}'", self.widget.ui.statusLabel.text)
+        verdicts = [
+            json.loads((self.folder / place / "result.json").read_text(encoding="utf-8"))["verdict"]
+            for place in ("CT", "CT-3")
+        ]
+        self.assertEqual(verdicts, ["suspicious", "no_tampering_found"])
+        names = sorted(path.name for path in self.folder.iterdir())
+        self.assertEqual(names, ["CT", "CT-2", "CT-3"])
+
+    def test_an_export_has_a_folder_of_its_own_whatever_the_cts_name(self) -> None:
+        volume, out = add_ct(), self.folder / "out"
+        out.mkdir()
+        self.show(volume)
+        for name in ("", ".", ".."):
+            volume.SetName(name)
+            self.widget.exportTo(out)
+        self.assertEqual([path.name for path in self.folder.iterdir()], ["out"])
+        self.assertEqual([path.name for path in out.iterdir()], ["CT"])
+
+    def test_an_export_that_fails_says_so(self) -> None:
+        self.show(add_ct())
+        with mock.patch.object(self.logic, "exportResult", side_effect=RuntimeError("no segments")):
+            self.widget.exportTo(self.folder)
+        text = f"The result cannot be written to '{self.folder / 'CT'}': no segments"
+        self.assertEqual(self.widget.ui.statusLabel.text, text)
+
+    def test_an_export_knows_the_segments_of_the_regions_that_are_left(self) -> None:
+        from CTForgeryScanLib import scene
+
+        volume = add_ct()
+        (region,) = scan_into_scene(volume)["regions"]
+        other = region | {"id": 2}
+        result = scan_into_scene(volume, regions=[region, other])
+        labels = np.zeros(scene.node_of(volume, scene.HEATMAP).GetImageData().GetDimensions()[::-1], np.uint8)
+        labels[5, 10:13, 10:13], labels[5, 20:23, 20:23] = 1, 2
+        segmentation = scene.node_of(volume, scene.SEGMENTATION).GetSegmentation()
+        for change, kept in (
+            (lambda: segmentation.ReorderSegments(["Region_2", "Region_1"]), [1, 2]),
+            (lambda: segmentation.GetSegment("Region_1").SetName("upper lobe"), [1, 2]),
+            (lambda: segmentation.RemoveSegment("Region_1"), [2]),
+            (
+                lambda: self.rename_segment(segmentation, "Region_2", "Segment_7"),
+                [2],
+            ),  # of an earlier version
+        ):
+            scene.store_result(
+                volume, json.dumps(result), scene.checksum(volume), np.zeros(labels.shape, np.float32), labels
+            )
+            change()
+            scene.export_result(volume, self.folder)
+            written = sitk.GetArrayFromImage(sitk.ReadImage(str(self.folder / "regions.seg.nrrd")))
+            np.testing.assert_array_equal(written, np.where(np.isin(labels, kept), labels, 0))
+
+    def rename_segment(self, segmentation: Any, before: str, after: str) -> None:
+        segmentation.RemoveSegment("Region_1")
+        segment = segmentation.GetSegment(before)
+        segmentation.RemoveSegment(before)
+        segmentation.AddSegment(segment, after)
+
     def test_a_script_leaves_no_picture_behind(self) -> None:
         volume = add_ct(marked_ct(6))
         logic = type(self.logic)()
@@ -96,6 +164,66 @@ class Removed(SceneCase):
         left = [slicer.mrmlScene.GetNthNode(n) for n in range(slicer.mrmlScene.GetNumberOfNodes())]
         names = [node.GetName() for node in left[before:] if "CT" in (node.GetName() or "")]
         self.assertEqual(names, [])
+
+    def test_a_study_that_is_deleted_takes_the_result_along(self) -> None:
+        """The test's base fails it for an error of VTK."""
+        import slicer
+
+        from CTForgeryScanLib import scene
+        from SlicerHost import hands
+
+        volume, tree = add_ct(), self.tree()
+        study = self.folder_of_the_users(volume)
+        self.show(volume)
+        nodes = scene.result_nodes(volume)
+        tree.RemoveItem(study, True, True)
+        hands.process_events()
+        self.assertEqual(len(nodes), 6)
+        self.assertEqual([node.GetName() for node in nodes if node.GetScene() is not None], [])
+        self.assertEqual(tree.GetNumberOfItemChildren(tree.GetSceneItemID()), 0)
+        self.assertTrue(self.widget.ui.resultSection.isHidden())
+        self.assertIsNone(slicer.mrmlScene.GetFirstNodeByName("CT"))
+
+    def test_a_folder_of_the_users_own_can_be_deleted_with_ct_and_result_in_it(self) -> None:
+        from CTForgeryScanLib import scene
+        from SlicerHost import hands
+
+        volume, tree = add_ct(), self.tree()
+        folder = self.folder_of_the_users(volume)
+        self.show(volume)
+        nodes = scene.result_nodes(volume)
+        for node in nodes:
+            tree.SetItemParent(tree.GetItemByDataNode(node), folder)
+        tree.RemoveItem(folder, True, True)
+        hands.process_events()
+        self.assertEqual([node.GetName() for node in nodes if node.GetScene() is not None], [])
+
+    def test_an_empty_folder_of_the_users_own_stays(self) -> None:
+        import slicer
+
+        from CTForgeryScanLib import scene
+        from SlicerHost import hands
+
+        volume, tree = add_ct(), self.tree()
+        self.show(volume)
+        folder = tree.CreateFolderItem(tree.GetSceneItemID(), "mine")
+        for node in scene.result_nodes(volume):
+            tree.SetItemParent(tree.GetItemByDataNode(node), folder)
+        slicer.mrmlScene.RemoveNode(volume)
+        hands.process_events()
+        self.assertEqual(tree.GetItemName(folder), "mine")
+        self.assertEqual(tree.GetNumberOfItemChildren(folder), 0)
+
+    def tree(self) -> Any:
+        import slicer
+
+        return slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+
+    def folder_of_the_users(self, volume: Any) -> int:
+        tree = self.tree()
+        folder: int = tree.CreateFolderItem(tree.GetSceneItemID(), "study")
+        tree.SetItemParent(tree.GetItemByDataNode(volume), folder)
+        return folder
 
     def test_the_heatmap_of_another_ct_does_not_lie_over_this_one(self) -> None:
         import slicer

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import importlib.machinery
 import importlib.metadata
+import importlib.util
+import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -100,6 +105,7 @@ class Panel(ScanCase):
                 view = slicer.app.layoutManager().sliceWidget("Red").sliceLogic().GetSliceCompositeNode()
                 self.assertEqual(view.GetForegroundVolumeID(), job.liveHeatmap.GetID())
                 self.assertFalse(job.liveHeatmap.GetSaveWithScene())
+                self.assertEqual(ui.inputSelector.nodeCount(), 1, "a heatmap is no CT to select")
 
         with mock.patch.object(self.widget, "updateState", record):
             job = self.start()
@@ -191,6 +197,23 @@ class Panel(ScanCase):
         self.assertFalse((job._folder / "ct.nrrd").exists(), "no CT stays on the disk")
         self.assertTrue(self.ui.scanButton.enabled)
         shutil.rmtree(job._folder)
+
+    def test_a_file_that_is_still_open_does_not_keep_a_scan_from_ending(self) -> None:
+        """As on Windows, where the worker may still write what is removed."""
+        from CTForgeryScanPanel.scanjob import ScanJob, ScanSettings, ScanState
+
+        job = ScanJob(add_ct(), ScanSettings(str(model_folder())))
+        self.addCleanup(shutil.rmtree, job._folder, ignore_errors=True)
+        unlink = Path.unlink
+
+        def refuse(path: Path, missing_ok: bool = False) -> None:
+            if path.name == "live.f32":
+                raise PermissionError(13, "in use", str(path))
+            unlink(path, missing_ok=missing_ok)
+
+        with mock.patch.object(Path, "unlink", refuse):
+            job.cancel()
+        self.assertIs(job.state, ScanState.IDLE)
 
     def test_a_ct_that_is_removed_meanwhile_ends_the_scan(self) -> None:
         import slicer
@@ -498,6 +521,106 @@ class FreshSlicer(HostTestCase):
         self.assertTrue(opened.startswith("False False"), opened)
         for package in ("torch", "scikit-image", "safetensors"):
             self.assertIn(f"{package} is not installed", opened)
+
+
+class Batch(ScanCase):
+    """The example's functions, and the loop of the module's README, with a DICOM database of three series."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        spec = importlib.util.spec_from_file_location("batch", EXAMPLE)
+        assert spec is not None and spec.loader is not None
+        self.batch = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.batch)
+
+    def dicom(self) -> Any:
+        """Stands for DICOMLib and the database, whose series "refused" has no chest and "none" no image."""
+        import slicer
+
+        def load(uids: list[str]) -> list[str]:
+            if uids == ["none"]:
+                return []
+            hu = np.zeros((6, 96, 96), np.int16) if uids == ["refused"] else phantoms.chest(6, 96)
+            transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLGridTransformNode")
+            return [transform.GetID(), add_ct(hu, name=uids[0]).GetID()]
+
+        library = types.ModuleType("DICOMLib")
+        library.DICOMUtils = types.SimpleNamespace(loadSeriesByUID=load)  # type: ignore[attr-defined]
+        database = types.SimpleNamespace(
+            isOpen=True,
+            patients=lambda: ["patient"],
+            studiesForPatient=lambda _patient: ["study"],
+            seriesForStudy=lambda _study: ["refused", "none", "tilted"],
+            fieldForSeries=lambda _field, _series: "CT",
+        )
+        stack = contextlib.ExitStack()
+        stack.enter_context(mock.patch.dict(sys.modules, DICOMLib=library))
+        stack.enter_context(mock.patch.object(slicer, "dicomDatabase", database, create=True))
+        return stack
+
+    def test_of_a_series_only_the_image_is_scanned(self) -> None:
+        with self.dicom():
+            self.assertEqual(self.batch.load_series("tilted").GetName(), "tilted")
+            with self.assertRaisesRegex(ValueError, "no image"):
+                self.batch.load_series("none")
+
+    def test_without_files_it_says_what_to_give(self) -> None:
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), self.assertRaises(SystemExit) as stop:
+            self.batch.main(["results"])
+        self.assertEqual(stop.exception.code, 2)
+        self.assertIn("give the volume files, or --dicom", said.getvalue())
+
+    def test_one_ct_at_a_time_is_in_memory(self) -> None:
+        import vtk
+
+        loaded: list[Any] = []
+        alive: list[int] = []
+
+        def load() -> Any:
+            gc.collect()
+            alive.append(sum(weak.Get() is not None for weak in loaded))
+            volume = add_ct(phantoms.chest(6, 96))
+            loaded.append(vtk.vtkWeakReference())
+            loaded[-1].Set(volume)
+            return volume
+
+        def scan(logic: Any, volume: Any, *_settings: Any) -> None:
+            logic.job = types.SimpleNamespace(volumeNode=volume, abort=lambda: None)
+
+        def nothing(*_arguments: Any) -> None:
+            """In place of what is not tested."""
+
+        logic = self.batch.CTForgeryScanLogic
+        with (
+            mock.patch.object(self.batch, "files", lambda _paths: [("a", load), ("b", load)]),
+            # Not mocks, which remember what they were called with.
+            mock.patch.multiple(logic, scan=scan, exportResult=nothing, summary=nothing),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            self.assertEqual(self.batch.main(["a", "b", "results"]), 0)
+        self.assertEqual(alive, [0, 0])
+
+    def test_the_loop_of_the_readme_goes_on_after_a_series_that_is_refused(self) -> None:
+        import slicer
+
+        text = (MODULE.parent / "README.md").read_text(encoding="utf-8")
+        (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "DICOMUtils" in block]
+        exported: list[str] = []
+
+        class Logic:
+            def scan(self, volume: Any) -> None:
+                if volume.GetName() == "refused":
+                    raise ValueError("not a chest")
+
+            def exportResult(self, volume: Any, folder: str) -> None:
+                exported.append(folder)
+
+        said = io.StringIO()
+        with self.dicom(), contextlib.redirect_stdout(said):
+            exec(code, {"CTForgeryScanLogic": Logic, "slicer": slicer})
+        self.assertEqual(exported, ["results/tilted-0"])
+        self.assertEqual(said.getvalue(), "refused: not a chest\n")
 
 
 class NoMainWindow(HostTestCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -80,6 +81,26 @@ class qMRMLRangeWidget(ctkRangeWidget):
         self._scene = scene
 
 
+class qMRMLSortFilterProxyModel:
+    """What filters the nodes of a combo box; Slicer's is a model of Qt."""
+
+    __slots__ = ("_hidden", "_refresh")
+
+    def __init__(self, refresh: Callable[[], None]) -> None:
+        self._hidden: tuple[str, ...] = ()
+        self._refresh = refresh
+
+    @property
+    def hiddenNodeIDs(self) -> tuple[str, ...]:
+        return self._hidden
+
+    @hiddenNodeIDs.setter
+    def hiddenNodeIDs(self, ids: Any) -> None:
+        if tuple(ids) != self._hidden:
+            self._hidden = tuple(ids)
+            self._refresh()
+
+
 @stands_in(slicer)
 class qMRMLNodeComboBox(qt.QWidget):
     """A combo box of the scene's nodes of given classes; it follows the scene and the nodes' names."""
@@ -111,6 +132,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._combo_box.destroyed.connect(lambda *_: self._forget())
         self._current: str = ""
         self._attributes: dict[tuple[str, str], str | None] = {}
+        self._filter = qMRMLSortFilterProxyModel(self._refresh)
         self._options: dict[str, Any] = {
             "nodeTypes": [],
             "hideChildNodeTypes": [],
@@ -161,6 +183,9 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._attributes.pop((nodeType, attributeName), None)
         self._refresh()
 
+    def sortFilterProxyModel(self) -> Any:
+        return self._filter
+
     # The scene
 
     def mrmlScene(self) -> Any:
@@ -178,6 +203,8 @@ class qMRMLNodeComboBox(qt.QWidget):
     def _accepts(self, node: Any) -> bool:
         types, children = self._options["nodeTypes"], self._options["showChildNodeTypes"]
         if node.GetClassName() not in types and not (children and any(node.IsA(kind) for kind in types)):
+            return False
+        if node.GetID() in self._filter.hiddenNodeIDs:
             return False
         if node.GetHideFromEditors() and not self._options["showHidden"]:
             return False

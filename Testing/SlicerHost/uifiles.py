@@ -27,7 +27,9 @@ def widget_class(name: str) -> Any:
 
 
 def has_property(cls: type, name: str) -> bool:
-    """Whether Qt knows the property: a PySide6 one, or one that a stand-in declares."""
+    """Whether Qt knows the property: a PySide6 one, one that a stand-in declares, or Designer's own of a label."""
+    if name == "buddy":
+        return issubclass(cls, qt.QLabel)
     return name in properties(raw_class(cls)) or any(
         isinstance(vars(base).get(name), QtCore.Property) for base in cls.__mro__
     )
