@@ -176,14 +176,20 @@ def _slices(text: str) -> tuple[int | None, int | None]:
 
 def _scan(args: argparse.Namespace) -> int:
     # Imported here, so that --help and argument errors do not wait for torch.
+    from CTForgeryScanLib.environment import load_torch
+
+    load_torch()
     from CTForgeryScanLib.cards import choose_operating_point
     from CTForgeryScanLib.cascade import scan
+    from CTForgeryScanLib.heatmap import choose_device, choose_precision
+    from CTForgeryScanLib.hu import too_large
     from CTForgeryScanLib.models import load_model
     from CTForgeryScanLib.report import check_replaceable, check_writable, write_results
 
     model = load_model(args.model)
     # What is wrong for all inputs is said before the first is scanned.
     choose_operating_point(model.card, args.operating_point)
+    choose_precision(args.precision, choose_device(args.device))
     check_writable(args.output)
     failed, written = 0, list[Path]()
     for source in args.inputs:
@@ -191,7 +197,7 @@ def _scan(args: argparse.Namespace) -> int:
             place = args.output / _result_name(source)
             check_replaceable(place)
             result = scan(
-                source if args.header is None else _with_header(source, args.header),
+                source if args.header is None else _with_header(source, args.series, args.header),
                 model=model,
                 device=args.device,
                 precision=args.precision,
@@ -206,8 +212,9 @@ def _scan(args: argparse.Namespace) -> int:
             written.append(folder)
         except ScanCancelled:
             raise
-        except CTForgeryScanError as error:
-            _report_error(args, source, error)
+        except (CTForgeryScanError, MemoryError) as error:
+            said = error if isinstance(error, CTForgeryScanError) else too_large(source)
+            _report_error(args, source, said)
             failed += 1
             continue
         _show_result(args, source, folder, result)
@@ -216,7 +223,7 @@ def _scan(args: argparse.Namespace) -> int:
     return SOME_FAILED if failed < len(args.inputs) else BAD_INPUT
 
 
-def _with_header(source: str, header: Path) -> Any:
+def _with_header(source: str, series: str | None, header: Path) -> Any:
     """The volume of a file, judged by the header of the DICOM series that it was made of."""
     from CTForgeryScanLib.dicom import looks_like_dicom, read_headers
     from CTForgeryScanLib.volume import load_volume
@@ -229,7 +236,7 @@ def _with_header(source: str, header: Path) -> Any:
             raise InputError(
                 f"{header}: this is no DICOM file of an image and no list of such files."
             ) from error
-    return replace(load_volume(source), header=read_headers(paths))
+    return replace(load_volume(source, series=series), header=read_headers(paths))
 
 
 def _result_name(source: str) -> str:
@@ -274,13 +281,14 @@ def _check(args: argparse.Namespace) -> int:
 
     packages = find_packages()
     missing = [found.package for found in packages if not found.good]
+    if args.progress != "json":
+        for found in packages:
+            name, state = found.package.name, found.version or "not installed"
+            print(f"{name}: {state}{'' if found.good else f' (needed: {found.package.at_least} or newer)'}")
     devices = [] if any(package.name == "torch" for package in missing) else find_devices()
     if args.progress == "json":
         _print_json({"event": "check", "missing": [p.name for p in missing], "devices": devices})
     else:
-        for found in packages:
-            name, state = found.package.name, found.version or "not installed"
-            print(f"{name}: {state}{'' if found.good else f' (needed: {found.package.at_least} or newer)'}")
         for device, description in devices:
             print(f"device {device}: {description}")
     return BAD_INPUT if missing else DONE
@@ -324,13 +332,20 @@ def _show_evidence_progress(args: argparse.Namespace, source: str, progress: Any
         _show_bar(args, progress.done, "evidence", progress.seconds_left)
 
 
+_CLEARED = "\r\033[K"
+
+
+def _has_bar(args: argparse.Namespace) -> bool:
+    return args.progress == "bar" and sys.stderr.isatty()
+
+
 def _show_bar(args: argparse.Namespace, share: float, words: str, seconds_left: float) -> None:
-    if args.progress != "bar" or not sys.stderr.isatty():
+    if not _has_bar(args):
         return
     filled = int(30 * share)
     minutes, seconds = divmod(round(seconds_left), 60)
-    end = "\r\033[K" if share >= 1 else ""
-    line = f"\r\033[K[{'#' * filled}{'.' * (30 - filled)}] {words}, {minutes}:{seconds:02d} left "
+    end = _CLEARED if share >= 1 else ""
+    line = f"{_CLEARED}[{'#' * filled}{'.' * (30 - filled)}] {words}, {minutes}:{seconds:02d} left "
     print(line + end, end="", file=sys.stderr, flush=True)
 
 
@@ -410,7 +425,7 @@ def _runs(numbers: Sequence[int]) -> str:
 def _report_error(args: argparse.Namespace, source: str | None, error: CTForgeryScanError) -> None:
     if args.progress == "json":
         _print_json({"event": "error", "input": source, "type": type(error).__name__, "message": str(error)})
-    print(f"ctforgeryscan: {error}", file=sys.stderr, flush=True)
+    print(f"{_CLEARED * _has_bar(args)}ctforgeryscan: {error}", file=sys.stderr, flush=True)
     if args.debug:
         traceback.print_exception(error, file=sys.stderr)
 

@@ -52,6 +52,7 @@ PADDING_EDGE_REFUSE = 0.1
 GAPS_WARN, GAPS_REFUSE = 0.05, 0.3
 NO_NOISE_HU = 1.0
 MIN_LUNG_MM2 = 400.0
+_THICK_MM = 5.05  # headers round
 _PIXEL_MM = (0.1, 5.0)  # micro-CT has smaller pixels, nothing that shows a chest larger ones
 # A treatment-planning or image-registration system wrote the file: its voxels may not be the scanner's.
 _PLANNING_SYSTEMS = re.compile(
@@ -150,6 +151,13 @@ def _geometry_reasons(volume: Volume, validated: Mapping[str, Any]) -> list[Reas
     if abs(column / row - 1.0) > 0.02:
         text = f"Pixels are not square ({column:.3f} x {row:.3f} mm), so the slices were probably resampled."
         reasons.append(Reason("not_square", "warn", text))
+    between = volume.spacing_mm[2]
+    if between > _THICK_MM and len(volume.hu) > 1:
+        text = (
+            f"The slices are {between:g} mm apart: a forged site of some 30 mm fills so few of them that it may not "
+            "become a region; look at the flagged slices too."
+        )
+        reasons.append(Reason("thick_slices", "warn", text))
     axis = volume.ijk_to_ras[:3, :2]
     normal = np.cross(axis[:, 0], axis[:, 1])
     upright = float(abs(normal[2]) / np.linalg.norm(normal))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from CTForgeryScanLib import __version__
 from CTForgeryScanLib.assessable import Assessment, Reason, assess, has_lung
 from CTForgeryScanLib.cards import DEFAULT_MODEL, choose_operating_point
-from CTForgeryScanLib.errors import InputError, ScanCancelled
+from CTForgeryScanLib.errors import ScanCancelled
 from CTForgeryScanLib.evidence import examine_header, examine_voxels
 from CTForgeryScanLib.evidence.copy_move import candidates
 from CTForgeryScanLib.evidence.finding import Finding
@@ -138,6 +138,7 @@ def scan(
     started = time.monotonic()
     whole = load_volume(source, series=series)
     first, stop = _range(whole, slices)
+    part = whole.slices(first, stop)
     loaded = model if isinstance(model, Model) else load_model(model)
     point = choose_operating_point(loaded.card, operating_point)
     sweeper = Sweeper(loaded.detector, device, precision)
@@ -177,7 +178,6 @@ def scan(
                 Progress(first + k, k + 1, len(part.hu), float(of_slice.max()), of_slice, seconds_left)
             )
 
-    part = whole.slices(first, stop)
     heatmap = sweep_volume(part, sweeper, on_slice=on_slice, should_cancel=should_cancel)
     probability = loaded.classifier.probability(heatmap.p)
     found = find_regions(part, heatmap, loaded.rule, point.region_score)
@@ -272,14 +272,8 @@ _TOO_LITTLE_LUNG = Reason(
 
 
 def _range(volume: Volume, slices: tuple[int | None, int | None] | None) -> tuple[int, int]:
-    count = len(volume.hu)
     first, stop = slices or (None, None)
-    first, stop = 0 if first is None else first, count if stop is None else stop
-    if not 0 <= first < stop <= count:
-        raise InputError(
-            f"The slices {first}:{stop} are not in '{volume.source}', which has slices 0:{count}: give a range within."
-        )
-    return first, stop
+    return 0 if first is None else first, len(volume.hu) if stop is None else stop
 
 
 def _in_whole(region: Region, first: int) -> Region:

@@ -21,7 +21,16 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.hu import check_name, check_plane, quiet, ras_matrix, ras_matrix_of_image, to_hu
+from CTForgeryScanLib.hu import (
+    check_name,
+    check_plane,
+    lacks_memory,
+    quiet,
+    ras_matrix,
+    ras_matrix_of_image,
+    to_hu,
+    too_large,
+)
 
 _SAME_POSITION_MM = 0.01
 _BATCH = 8
@@ -365,7 +374,8 @@ def _facts(
         position_mm=None if position is None else tuple(position.tolist()),
         rescale=None if slope is None or intercept is None else (slope, intercept),
         reconstruction_mm=_number(_text(reader, "0018|1100")),
-        width_mm=reader.GetSize()[0] * reader.GetSpacing()[0],
+        # Without its tag the reader makes up a spacing of 1 mm.
+        width_mm=reader.GetSize()[0] * reader.GetSpacing()[0] if _text(reader, "0028|0030") else None,
         # "120" and "120.0" are the same voltage, however a copy spells it.
         acquisition=tuple((name, _plain(value)) for name, value in values if value is not None),
     )
@@ -605,4 +615,4 @@ def _read_image(path: Path) -> sitk.Image:
     try:
         return sitk.ReadImage(str(path), imageIO="GDCMImageIO")
     except RuntimeError as error:
-        raise _damaged(path) from error
+        raise too_large(str(path)) if lacks_memory(error) else _damaged(path) from error

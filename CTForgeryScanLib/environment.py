@@ -8,6 +8,8 @@ import os
 import re
 from dataclasses import dataclass
 
+from CTForgeryScanLib.errors import DeviceError
+
 
 @dataclass(frozen=True)
 class Package:
@@ -60,11 +62,23 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", version)[:2])
 
 
+def load_torch() -> None:
+    """Raises DeviceError where torch is there but cannot be loaded, as where a library that it needs is missing."""
+    try:
+        importlib.import_module("torch")
+    except (ImportError, OSError) as error:
+        cause = str(error).partition("\n")[0]
+        raise DeviceError(
+            f"PyTorch is installed but cannot be loaded ({cause}): install it again."
+        ) from error
+
+
 def find_devices() -> list[tuple[str, str]]:
     """(name for --device, description) of each device that torch can compute on here, the best first.
 
-    Imports torch, which takes seconds.
+    Imports torch, which takes seconds. Raises DeviceError as ``load_torch``.
     """
+    load_torch()
     import torch
 
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,19 +52,28 @@ class Sweep:
 
 
 def choose_device(asked: str = "auto") -> torch.device:
-    """The device to sweep on; ``auto`` takes CUDA, else MPS, else the CPU. Raises DeviceError when it is absent."""
+    """The device to sweep on; ``auto`` takes a GPU that computes, else the CPU.
+
+    Raises DeviceError when the asked-for device is absent or cannot compute, as one that this torch is not built for.
+    """
     if asked == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        for gpu in _gpus():
+            with suppress(DeviceError):
+                return choose_device(gpu)
+        return torch.device("cpu")
     try:
         device = torch.device(asked)
-        torch.empty(1, device=device)
+        torch.ones(1, device=device).add_(1).cpu()
     except (RuntimeError, AssertionError) as error:
         raise DeviceError(
             f"The device '{asked}' is not available ({_first_line(error)}): use --device auto or cpu."
         ) from error
     return device
+
+
+def _gpus() -> list[str]:
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [name for name, is_there in there.items() if is_there]
 
 
 def choose_precision(asked: str, device: torch.device) -> str:
@@ -89,6 +99,8 @@ def is_out_of_memory(error: RuntimeError) -> bool:
         isinstance(error, torch.OutOfMemoryError)
         or "out of memory" in said
         or "can't allocate memory" in said
+        or "ALLOC_FAILED" in said  # cuDNN, cuBLAS
+        or "STATUS_NOT_INITIALIZED" in said  # cuDNN, where not even its own workspace fits
     )
 
 
@@ -102,7 +114,10 @@ class Sweeper:
     def __init__(self, detector: LocalDetector, device: str = "auto", precision: str = "auto") -> None:
         self._detector = detector
         self._notes: list[str] = []
-        self._prepare(choose_device(device), precision)
+        chosen = choose_device(device)
+        if device == "auto" and chosen.type == "cpu" and _gpus():
+            self._notes.append("There is a GPU that PyTorch cannot compute on; scanned on the CPU.")
+        self._prepare(chosen, precision)
 
     @property
     def ran(self) -> Sweep:

@@ -47,7 +47,10 @@ def to_hu(
     """
     if 0 in shape:
         raise InputError(f"{name}: it holds no voxels; give a CT with at least one slice.")
-    hu = np.empty(shape, np.int16)
+    try:
+        hu = np.empty(shape, np.int16)
+    except MemoryError as error:
+        raise too_large(name) from error
     clipped = too_high = 0
     for k, plane in enumerate(planes):
         low, high = plane.min(), plane.max()
@@ -67,6 +70,18 @@ def to_hu(
             "so they are not Hounsfield units; export the CT with its rescale slope and intercept applied."
         )
     return hu, (f"{clipped} values outside the 16-bit range were clipped.",) if clipped else ()
+
+
+def lacks_memory(error: RuntimeError) -> bool:
+    """Whether ITK failed for want of memory, which it says like any other failure."""
+    return "allocate memory" in str(error)
+
+
+def too_large(name: str) -> InputError:
+    """What to raise for a CT that the computer's memory cannot hold."""
+    return InputError(
+        f"{name}: the computer's memory is too small for this CT; close other programs or crop it."
+    )
 
 
 def ras_matrix(axes_lps: NDArray[np.float64], origin_lps: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -81,8 +81,9 @@ class Region:
 @dataclass(frozen=True)
 class FoundRegions:
     """Regions, most suspicious first; the label volume uint8 [k, r, c] (region id, 0 outside) in the heatmap's
-    geometry; the score of the scan's most suspicious place, region or not; how many places were passed over because
-    they are too wide for a small-region forgery; and whether the scan holds enough lung to say anything."""
+    geometry; the score of the scan's most suspicious place that is not too wide, region or not; how many places were
+    passed over because they are too wide for a small-region forgery; and whether the scan holds enough lung to say
+    anything."""
 
     regions: tuple[Region, ...]
     labels: NDArray[np.uint8]
@@ -142,7 +143,7 @@ def hottest_rise(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> float:
 
 
 def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Place]:
-    """The places of a scan by their rise, highest first; none holds the peak of another or lies within ``own_mm``."""
+    """The places of a scan by their rise, highest first; none holds the peak of another."""
     logits = place_logits(heatmap.p)
     averaged = _stretched(logits, rule.stretch(volume.spacing_mm[2]))
     taken = np.zeros(averaged.shape, bool)
@@ -165,18 +166,20 @@ def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Pla
 def _peaks(
     volume: Volume, heatmap: Heatmap, averaged: NDArray[np.float32], rule: RegionRule
 ) -> Iterator[_Peak]:
-    """The hottest places of the averaged logits, hottest first, ``own_mm`` apart in the slice's plane.
+    """The hottest places of the averaged logits, column by column, each ``own_mm`` to every side; the hottest column
+    and of each column the hottest place come first.
 
-    They end with one that has too little lung beside it.
+    They end with a column that has too little lung beside it.
     """
     asked = heatmap.p > 0
     judged = asked.any(axis=(1, 2))  # slices without lung would make any that has some look hot
     if not judged.any():
         return
     own = math.ceil(rule.own_mm / (STRIDE * volume.spacing_mm[0]))
+    along = max(rule.stretch(volume.spacing_mm[2]), math.ceil(rule.own_mm / volume.spacing_mm[2]))
     left = averaged.copy()
     for _ in range(_MOST_REGIONS):
-        k, r, c = (int(n) for n in np.unravel_index(np.argmax(left), left.shape))
+        r, c = _hottest(left)[1:]
         around = (slice(max(0, r - own), r + own + 1), slice(max(0, c - own), c + own + 1))
         beside = asked.sum(axis=(1, 2)) - asked[:, *around].sum(axis=(1, 2))
         compared = beside[judged] >= NEIGHBOURS**2
@@ -186,8 +189,20 @@ def _peaks(
         elsewhere = averaged.copy()
         elsewhere[:, *around] = -LIMIT
         usual = float(np.median(elsewhere[judged].max(axis=(1, 2))))
-        yield _Peak((k, r, c), float(left[k, r, c]) - usual, usual)
-        left[:, *around] = -LIMIT
+        # A scan may be forged at several heights of one column.
+        column, rises = left[:, *around], True
+        while rises:
+            k, r, c = _hottest(column)
+            rise = float(column[k, r, c]) - usual
+            yield _Peak((k, r + around[0].start, c + around[1].start), rise, usual)
+            column[max(0, k - along) : k + along + 1] = -LIMIT
+            rises = float(column.max()) > usual
+        column[:] = -LIMIT
+
+
+def _hottest(logits: NDArray[np.float32]) -> tuple[int, int, int]:
+    k, r, c = np.unravel_index(np.argmax(logits), logits.shape)
+    return int(k), int(r), int(c)
 
 
 def _stretched(logits: NDArray[np.float32], stretch: int) -> NDArray[np.float32]:

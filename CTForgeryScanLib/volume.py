@@ -33,7 +33,15 @@ from CTForgeryScanLib.dicom import (
     read_folder,
 )
 from CTForgeryScanLib.errors import InputError
-from CTForgeryScanLib.hu import check_name, check_plane, quiet, ras_matrix_of_image, to_hu
+from CTForgeryScanLib.hu import (
+    check_name,
+    check_plane,
+    lacks_memory,
+    quiet,
+    ras_matrix_of_image,
+    to_hu,
+    too_large,
+)
 
 __all__ = [
     "VOLUME_SUFFIXES",
@@ -133,6 +141,8 @@ def load_volume(source: Source, *, series: str | None = None) -> Volume:
         return _from_array(*source)
     path = Path(source)
     check_name(path)
+    if path.is_file() and series is not None:
+        raise InputError(f"{source}: a single file has no series to choose from; leave the series out.")
     if path.is_dir():
         stack = read_folder(path, series)
     elif not path.is_file():
@@ -182,7 +192,8 @@ def _is_affine(matrix: NDArray[np.float64]) -> bool:
         matrix.shape == (4, 4)
         and np.array_equal(matrix[3], (0, 0, 0, 1))
         and bool(np.isfinite(matrix).all())
-        and bool(abs(np.linalg.det(matrix[:3, :3])) >= 1e-9)
+        # Whatever the unit: what is said of metres is the business of ``assessable``.
+        and bool(abs(np.linalg.det(matrix[:3, :3])) > 1e-6 * np.linalg.norm(matrix[:3, :3], axis=0).prod())
     )
 
 
@@ -226,6 +237,8 @@ def _read_image(path: Path) -> sitk.Image:
                 raise RuntimeError("fewer voxels than its header promises")
             return reader.Execute()
     except RuntimeError as error:
+        if lacks_memory(error):
+            raise too_large(str(path)) from error
         raise InputError(
             f"{path}: the file is damaged or cut short, or not what its ending says ({_cause(error)}); "
             "copy or export it again."

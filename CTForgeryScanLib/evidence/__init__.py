@@ -46,13 +46,15 @@ def examine_header(volume: Volume) -> list[Finding]:
 def examine_voxels(volume: Volume, places: list[Kji], device: torch.device, step: Step) -> list[Finding]:
     """The tests of the voxels, on the whole volume; ``places`` [k, j, i] are the cascade's candidates.
 
-    Raises what ``step`` raises. Where the memory is too small for them, they say so: the sweep's result stands.
+    Raises what ``step`` raises. What ``device`` cannot do is done on the CPU; where the memory is too small, the tests
+    say so: the sweep's result stands.
     """
     for tried in dict.fromkeys((device, torch.device("cpu"))):
         try:
             return _examine(volume, places, tried, step)
         except (RuntimeError, MemoryError) as error:
-            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            # A GPU has more ways to fail than the CPU, of which none may cost the sweep.
+            if tried.type == "cpu" and isinstance(error, RuntimeError) and not is_out_of_memory(error):
                 raise
     too_small = "Noise was not examined: the computer's memory is too small for the whole scan."
     return [Finding(not_applicable(test, too_small)) for test in TESTS]
@@ -62,6 +64,7 @@ def _examine(volume: Volume, places: list[Kji], device: torch.device, step: Step
     noise = lung_noise(volume, part_of(step, 0, 0.35)) if len(volume.hu) >= _FEWEST_SLICES else None
     reason = _not_judged(volume, noise)
     if noise is None or reason is not None:
+        step(1.0)
         return [Finding(not_applicable(test, reason or "")) for test in TESTS]
     return _compare(volume, noise, places, device, part_of(step, 0.35, 1))
 

@@ -165,6 +165,8 @@ def find_copies(
         device: where the FFTs run.
         step: progress.
     """
+    if not columns:
+        return []
     side = block_side(volume.spacing_mm)
     search = ColumnSearch(noise.white, device)
     copies: list[Copy] = []

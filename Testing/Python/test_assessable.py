@@ -86,8 +86,15 @@ class PhantomTest(unittest.TestCase):
         oblong = replace(volume_of(self.hu), ijk_to_ras=phantoms.geometry((0.7, 0.8, 2.5)))
         self.assertEqual(codes(assess(oblong, VALIDATED)), {"not_square": "warn"})
 
+    def test_slices_so_far_apart_that_a_site_may_be_no_region(self) -> None:
+        for between, expected in ((5.0, {}), (7.5, {"thick_slices": "warn"})):
+            far = replace(volume_of(self.hu), ijk_to_ras=phantoms.geometry((0.7, 0.7, between)))
+            self.assertEqual(codes(assess(far, VALIDATED)), expected)
+            alone = replace(far, hu=far.hu[:1])
+            self.assertEqual(codes(assess(alone, VALIDATED)), {})
+
     def test_pixels_that_are_no_cts_are_refused(self) -> None:
-        for mm in (0.05, 70.0, 700.0):
+        for mm in (0.0007, 0.05, 70.0, 700.0):
             self.assert_refused(
                 replace(volume_of(self.hu), ijk_to_ras=phantoms.geometry((mm, mm, 2.5))), "not_ct"
             )

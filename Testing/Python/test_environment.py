@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 import unittest
+from pathlib import Path
 from unittest import mock
 
 from CTForgeryScanLib import environment
@@ -44,6 +47,22 @@ class EnvironmentTest(unittest.TestCase):
         self.assertFalse(old.good)
         self.assertIn("nowhere: not installed (needed: 1 or newer)", out.getvalue())
         self.assertIn("(needed: 99.1 or newer)", out.getvalue())
+
+    def test_a_torch_that_cannot_be_loaded_is_said(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "torch.py").write_text("raise OSError('libgomp.so.1 is missing')")
+            for command in (["check"], ["scan", "ct.nrrd", "-o", folder]):
+                ran = subprocess.run(
+                    [sys.executable, "-m", "CTForgeryScanLib", *command],
+                    cwd=ROOT,
+                    env={**os.environ, "PYTHONPATH": folder},
+                    capture_output=True,
+                    text=True,
+                )
+                self.assertNotEqual(ran.returncode, 0)
+                self.assertRegex(
+                    ran.stderr, r"\Actforgeryscan: .*libgomp.so.1 is missing\): install it again.\n\Z"
+                )
 
     def test_check_names_the_devices(self) -> None:
         out = io.StringIO()

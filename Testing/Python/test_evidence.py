@@ -72,6 +72,11 @@ class CopiedNoise(unittest.TestCase):
         rng = np.random.default_rng(0)
         cls.forged = removed(cls.untouched, SITE, PASTING, rng).hu
 
+    def test_what_a_device_cannot_do_is_done_on_the_cpu(self) -> None:
+        volume = volume_of(self.forged)
+        findings = examine_voxels(volume, [], torch.device("meta"), silent)
+        self.assertTrue(next(f.evidence for f in findings if f.evidence.test == "copied_noise").found)
+
     def assert_found(self, hu: NDArray[np.int16], site: tuple[int, ...]) -> None:
         (answer,) = answers(hu, copied_noise.TEST)
         self.assertTrue(answer.found, answer.text)

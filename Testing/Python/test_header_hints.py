@@ -113,6 +113,10 @@ class WrittenFilesTest(unittest.TestCase):
                 self.assertRegex(evidence.text, r"^Hint: [^\n]+\.$")
                 self.assertNotIn(phantoms.SERIES_UID, evidence.text)
 
+    def test_without_a_pixel_size_the_width_is_not_known(self) -> None:
+        volume = self.write(ReconstructionDiameter=349, PixelSpacing=None)
+        self.assertFalse(answers(volume)["field_of_view"].applicable)
+
     def test_one_slice_from_elsewhere(self) -> None:
         volume = self.write(only=2, KVP=140, ConvolutionKernel="LUNG")
         evidence = answers(volume)["differing_headers"]

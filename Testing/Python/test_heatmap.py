@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import phantoms
+from CTForgeryScanLib import heatmap
 from CTForgeryScanLib.errors import DeviceError, ScanCancelled
 from CTForgeryScanLib.heatmap import (
     Sweeper,
@@ -109,11 +110,17 @@ class Sweep(unittest.TestCase):
         self.assertEqual(seen, [0, 1])
 
     def test_absent_device_and_unknown_precision(self) -> None:
-        for device in ("cuda:9", "nonsense"):
+        for device in ("cuda:9", "nonsense", "meta"):  # the last is there and computes nothing
             with self.subTest(device), self.assertRaisesRegex(DeviceError, "--device auto or cpu"):
                 choose_device(device)
         with self.assertRaisesRegex(DeviceError, "float32, bfloat16"):
             choose_precision("float64", torch.device("cpu"))
+
+    def test_a_gpu_that_computes_nothing_is_passed_over(self) -> None:
+        with mock.patch.object(heatmap, "_gpus", return_value=["meta"]):
+            sweeper = Sweeper(random_detector(0))
+        self.assertEqual(sweeper.ran.device, "cpu")
+        self.assertIn("cannot compute", " ".join(sweeper.ran.notes))
 
     def test_a_torch_without_onednn_computes_in_float32(self) -> None:
         """That of macOS, which has not even the operator that says so."""

@@ -103,6 +103,15 @@ class Regions(unittest.TestCase):
         self.assertEqual(set(np.unique(found.labels)), {0, 1, 2})
         self.assertEqual(found.labels[40, 44, 44], 1)
 
+    def test_two_sites_of_one_column_are_two_regions(self) -> None:
+        apart = np.maximum(hot(range(5, 20), count=60), hot(range(40, 56), count=60, p=0.99))
+        found = find(apart, (0.7, 0.7, 2.5))
+        self.assertEqual([region.slices for region in found.regions], [(40, 55), (5, 19)])
+        self.assertLess(found.regions[1].score, found.score)
+        # One long site is one region.
+        (region,) = find(hot(range(5, 56), count=60), (0.7, 0.7, 2.5)).regions
+        self.assertEqual(region.slices, (5, 55))
+
     def test_a_site_in_most_slices_is_found_beside_a_hotter_one_in_few(self) -> None:
         """The long one makes every other place of its slices look usual, the hotter one above all."""
         long, short = hot(range(3, 24), count=30, at=4), hot(range(12, 18), count=30, at=40, p=0.97)

@@ -197,6 +197,16 @@ class BadFilesTest(InTemporaryFolder):
         path.write_bytes(content)
         self.refused(path, "does not say where the voxels lie")
 
+    def test_memory_that_is_too_small_is_not_a_damaged_file(self) -> None:
+        path = self.folder / "ct.mhd"
+        size = 1_000_000  # of a side: no computer has so much memory
+        header = (
+            f"NDims = 3\nDimSize = 512 {size} {size}\nElementType = MET_SHORT\nElementDataFile = ct.raw\n"
+        )
+        path.write_text(header)
+        path.with_suffix(".raw").touch()
+        self.refused(path, "memory is too small")
+
     def test_small_colour_and_4d(self) -> None:
         for name, image, word in (
             ("small", sitk.Image(20, 20, 3, sitk.sitkInt16), "20x20"),
@@ -375,6 +385,7 @@ class DicomTest(InTemporaryFolder):
         for wanted, count in ((other, 2), ("7", 2), ("999.1.7", 2), ("3", 3), (phantoms.SERIES_UID, 3)):
             self.assertEqual(load_volume(self.folder, series=wanted).shape[0], count)
         self.refused(self.folder, "no series fits '44'", series="44")
+        self.refused(next(self.folder.rglob("*.dcm")), "leave the series out", series="44")
         self.refused(self.folder, "fits 2 series", series="999.1")
         self.refused(self.folder, "MR, not CT", series="1.9")
 
