@@ -3,7 +3,8 @@
 ``python -m training.evaluate --config training/configs/ctgan-v2.yaml --data DIR --runs RUNS``
 
 Reads what ``train_detector`` and ``fit_slice_classifier`` left in RUNS: no slice is judged by a detector or a slice
-classifier that saw its patient. Misses and false alarms are listed by name. Nothing is chosen here.
+classifier that saw its patient. Misses and false alarms are listed by name, and what ``evaluate_volumes`` found before
+stands beside them. Nothing is chosen here.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from training.experiment import arguments, read_experiment
 from training.fit_slice_classifier import FOLDS_JSON, OUT_OF_FOLD
 from training.out_of_fold import detector_sha256, out_of_fold_heatmaps, series_heatmaps
 from training.slices import Slice
+from training.volume_outcomes import read_summaries
 
 SITE_PX = 24
 """A peak within this distance of a forged site's centre is on the site."""
@@ -222,6 +224,9 @@ def table(results: dict[str, Any]) -> list[str]:
             f"{costs['series_with_region']} of {costs['series']}"
         )
         rows.append((f"point '{name}': forged, untouched slices flagged, series with a region", shares))
+    for name, volumes in results.get("whole_volumes", {}).items():
+        found = f"{volumes['found']} of {volumes['sites']}; {volumes['false_regions']} elsewhere"
+        rows.append((f"whole volumes, {name}: sites found as a region", found))
     return [
         "| out-of-fold, split by patient | |",
         "|---|---|",
@@ -308,6 +313,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "untouched_series": series,
         "operating_points": {point: point_costs(*of_point) for point, of_point in measured.items()},
     }
+    if volumes := read_summaries(args.runs):
+        results["whole_volumes"] = volumes
     _draw_reliability(judged[default], args.runs / "reliability.png")
     lines = table(results)
     print("\n".join(lines))

@@ -6,15 +6,16 @@
 Untouched series are forged (``training.forgers``), one site at a time. Each whole scan is judged by the detector and
 the region rule of the fold that never saw the patient. Whole volumes of the genuine CT-GAN are not at hand: forgers
 that the detector was not trained on say more of what it will do with the next one than the published pasting, which it
-was trained on.
+was trained on. RUNS gets ``volumes.json``: by forger and kind what was found, which ``training.evaluate`` puts into the
+model's card, and every site.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,7 @@ from training.lung_sites import DIAMETER_MM, forged_at_random, random_lung_place
 from training.out_of_fold import load_detector
 from training.sites import Site, SiteKind
 from training.splits import read_folds
+from training.volume_outcomes import Outcome, keep_outcomes, summary
 
 SERIES = (
     "LIDC-IDRI-0001",
@@ -52,21 +54,6 @@ SITES = 4
 FROM_THE_ENDS = 12
 REPAINTED_MM = 10.0
 """From a site's centre along k: what CT-GAN's generator repaints. A region is on the site if it reaches into that."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one forged site: the score of its region, 0 where no place on it is as hot as the hottest
-    elsewhere, whether it is a region at the default operating point, and how many regions lie elsewhere."""
-
-    series: str
-    forger: str
-    kind: SiteKind
-    ijk: tuple[int, int, int]
-    peak_on_site: bool
-    score: float
-    found: bool
-    false_regions: int
 
 
 def scan_forged(
@@ -92,6 +79,7 @@ def scan_forged(
 
 def judge(
     volume: Volume,
+    patient: str,
     p: NDArray[np.float32],
     site: Site,
     forger: Forger,
@@ -112,12 +100,14 @@ def judge(
     r, c = np.unravel_index(np.argmax(p[ijk[2]]), p.shape[1:])
     best = max((hit.score for hit in hits), default=0.0)
     return Outcome(
-        series=volume.source,
+        patient=patient,
+        series=Path(volume.source).name,
         forger=forger.name,
         kind=site.kind,
         ijk=ijk,
         peak_on_site=_near((STRIDE * c + CENTRE, STRIDE * r + CENTRE), ijk),
-        score=round(best, 4),
+        score=round(best, 6),
+        elsewhere=tuple(round(other.score, 6) for other in others),
         found=best >= score,
         false_regions=sum(other.score >= score for other in others),
     )
@@ -147,7 +137,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     training = training_of(config, fold_of)
     judges = read_judges(args.runs)
     forgers = [forger_of(word) for word in args.forger]
-    outcomes: list[Outcome] = []
+    outcomes: dict[str, list[Outcome]] = {
+        f"{forger.name}, {kind}": [] for forger in forgers for kind in forger.kinds
+    }
     for series in SERIES:
         volume = load_volume(args.data / "ct" / series)
         fold = fold_of[series]
@@ -158,16 +150,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             for n, kind in enumerate(islice(cycle(forger.kinds), SITES)):
                 seed = SITES * SERIES.index(series) + n
                 site, p = scan_forged(volume, untouched, forger, kind, sweeper, seed)
-                outcomes.append(judge(volume, p, site, forger, rule, point.region_score))
-                print(outcomes[-1], flush=True)
-    for forger in forgers:
-        for kind in forger.kinds:
-            made = [o for o in outcomes if (o.forger, o.kind) == (forger.name, kind)]
-            print(
-                f"{forger.name}, {kind}: {sum(o.found for o in made)} of {len(made)} sites found as a region, highest "
-                f"window on the site in {sum(o.peak_on_site for o in made)}, "
-                f"{sum(o.false_regions for o in made)} false regions"
-            )
+                # Each of these series has a patient to itself, whom it is named after.
+                outcome = judge(volume, series, p, site, forger, rule, point.region_score)
+                outcomes[f"{forger.name}, {kind}"].append(outcome)
+                print(outcome, flush=True)
+    keep_outcomes(outcomes, args.runs)
+    for name, made in outcomes.items():
+        told = summary(made)
+        low, high = told["sensitivity_at_1_8_95"]
+        print(
+            f"{name}: {told['found']} of {told['sites']} sites found as a region, highest window on the site in "
+            f"{told['peak_on_site']}, {told['false_regions']} false regions; sensitivity at 1/8 wrong places a scan "
+            f"{told['sensitivity_at_1_8']:.2f} (95 % by patient: {low:.2f}–{high:.2f})"
+        )
 
 
 if __name__ == "__main__":

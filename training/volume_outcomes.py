@@ -1,0 +1,90 @@
+"""What became of the sites of forged volumes: one by one, summed up, and kept for the model's card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.evaluation.froc import NO_SITE, RATES, ProposedPlaces, froc, sensitivity_interval
+from training.out_of_fold import detector_sha256
+from training.sites import SiteKind
+from training.whole_file import whole
+
+VOLUMES = "volumes.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one forged site: the score of its place, 0 where none that rises is on it, those of the places
+    elsewhere, and whether it is a region at the default operating point and how many others are."""
+
+    patient: str
+    series: str
+    forger: str
+    kind: SiteKind
+    ijk: tuple[int, int, int]
+    peak_on_site: bool
+    score: float
+    elsewhere: tuple[float, ...]
+    found: bool
+    false_regions: int
+
+    @property
+    def places(self) -> ProposedPlaces:
+        """For FROC."""
+        on_site = [self.score] if self.score else []
+        hits = [0] * len(on_site) + [NO_SITE] * len(self.elsewhere)
+        return ProposedPlaces(self.patient, np.array([*on_site, *self.elsewhere]), np.array(hits, int), 1)
+
+
+def summary(made: Sequence[Outcome]) -> dict[str, Any]:
+    """What was found of some sites; sensitivity is that at no more than one wrong place in eight scans."""
+    scans = [outcome.places for outcome in made]
+    low, high = sensitivity_interval(scans, RATES[:1])[:, 0]
+    return {
+        "sites": len(made),
+        "found": sum(o.found for o in made),
+        "peak_on_site": sum(o.peak_on_site for o in made),
+        "false_regions": sum(o.false_regions for o in made),
+        "sensitivity_at_1_8": round(float(froc(scans).at(RATES[:1])[0]), 4),
+        "sensitivity_at_1_8_95": [round(float(low), 4), round(float(high), 4)],
+    }
+
+
+def keep_outcomes(made: Mapping[str, Sequence[Outcome]], runs: Path) -> None:
+    """Write into ``volumes.json`` what was found, beside what is there of other forgers and of the same detectors."""
+    path = runs / VOLUMES
+    rows = _kept(runs) | {
+        name: summary(outcomes) | {"outcomes": [asdict(outcome) for outcome in outcomes]}
+        for name, outcomes in made.items()
+    }
+    content = {"detectors": _detectors(runs), "forgers": rows}
+    with whole(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def read_summaries(runs: Path) -> dict[str, dict[str, Any]]:
+    """By "forger, kind" the ``summary`` that was kept; nothing where none was, or of other detectors."""
+    return {
+        name: {key: value for key, value in row.items() if key != "outcomes"}
+        for name, row in _kept(runs).items()
+    }
+
+
+def _kept(runs: Path) -> dict[str, dict[str, Any]]:
+    path = runs / VOLUMES
+    if not path.is_file():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows: dict[str, dict[str, Any]] = content["forgers"]
+    return rows if content["detectors"] == _detectors(runs) else {}
+
+
+def _detectors(runs: Path) -> dict[str, str]:
+    folds = sorted(path.name.removeprefix("fold-") for path in runs.glob("fold-[0-9]*"))
+    return {fold: detector_sha256(runs, fold) for fold in folds}
