@@ -15,6 +15,7 @@ from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.heatmap import Sweeper
 from CTForgeryScanLib.places import place_logits
 from CTForgeryScanLib.windows import centres
+from training.progress import progress
 from training.slices import Slice
 
 OF_A_PATIENT = 16
@@ -25,7 +26,7 @@ def mark_hard_places(slices: Sequence[Slice], detector: LocalDetector) -> list[S
     """The same slices; the hottest untouched ones of each patient have the centre of their hottest place in ``hot``."""
     sweeper = Sweeper(detector)
     heats: dict[str, list[tuple[float, int, tuple[float, float]]]] = defaultdict(list)
-    for n, s in enumerate(slices):
+    for n, s in enumerate(progress(slices, "looking for hard places")):
         if s.forged:
             continue
         (heatmap,) = sweeper.sweep(s.hu[None])

@@ -26,6 +26,7 @@ from training.forgers.ctgan.forger import ctgan
 from training.forgers.forger import Forger
 from training.forgers.published_pasting import PublishedPasting, TouchUp, procedural_content
 from training.lung_sites import DIAMETER_MM, forged_at_random, random_place
+from training.progress import progress
 from training.sites import SiteKind
 from training.slices import Slice, SliceSite
 
@@ -58,7 +59,7 @@ def made_slices(
             series[s.series].append(s)
     turns = [(forger, kind) for forger in forgers for kind in forger.kinds]
     made: list[Slice] = []
-    for index, name in enumerate(sorted(series)):
+    for index, name in enumerate(progress(sorted(series), "forging in whole series")):
         members = sorted(series[name], key=lambda s: s.k)
         for n, (forger, kind) in enumerate(islice(cycle(turns), sites)):
             rng = np.random.default_rng([seed, index, n])
@@ -102,7 +103,7 @@ def _site(members: list[Slice], forger: Forger, kind: SiteKind, rng: np.random.G
             spacing_mm=of.spacing_mm,
             between_mm=of.between_mm,
             forged=(
-                SliceSite(x, y, _block(forged.changed_mask[at], x, y), abs(at - k) * of.between_mm, kind),
+                SliceSite(x, y, block_side(forged.changed_mask[at], x, y), abs(at - k) * of.between_mm, kind),
             ),
             twin=members[at].hu,
         )
@@ -110,7 +111,7 @@ def _site(members: list[Slice], forger: Forger, kind: SiteKind, rng: np.random.G
     ]
 
 
-def _block(changed: NDArray[np.bool_], x: int, y: int) -> int:
+def block_side(changed: NDArray[np.bool_], x: int, y: int) -> int:
     """Side in pixels of the square about (x, y) that holds all that changed in a slice [j, i]."""
     rows, columns = np.nonzero(changed)
     return 2 * int(max(np.abs(rows - y).max(initial=0), np.abs(columns - x).max(initial=0))) + 1

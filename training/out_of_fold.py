@@ -22,6 +22,7 @@ from CTForgeryScanLib.models import DETECTOR
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import heatmap_ijk_to_ras
 from training.config import Config, as_json, completed
+from training.progress import progress
 from training.slices import Slice
 from training.whole_file import whole
 
@@ -115,7 +116,8 @@ def _heatmaps(
         sweeper = Sweeper(detector)
         print(f"{folder.name}: sweeping {len(slices)} slices", flush=True)
         with whole(kept) as part:
-            save_file({s.name: next(sweeper.sweep(s.hu[None])) for s in slices}, part, made_of)
+            maps = {s.name: next(sweeper.sweep(s.hu[None])) for s in progress(slices, folder.name)}
+            save_file(maps, part, made_of)
     return load_file(kept)
 
 

@@ -28,6 +28,7 @@ from training.evaluate_volumes import FROM_THE_ENDS
 from training.forgers.forger import Forger
 from training.forgers.registry import NAMES, forger_of, identity_of, patients_seen
 from training.lung_sites import DIAMETER_MM, forged_at_random, random_place
+from training.made_slices import block_side
 from training.output_folder import check_settings
 from training.sites import SiteKind
 from training.slices import Slice, SliceSite
@@ -80,7 +81,6 @@ def paired_slices(scan: Scan, volume: Volume, turns: Sequence[Turn], rng: np.ran
             _say_left_out(scan, error)
             continue
         i, j, k = site.voxel
-        block = int(np.ptp(np.flatnonzero(forged.changed_mask.any(axis=(0, 1))))) + 1
         for before in untouched[max(k - AROUND, 0) : k + AROUND + 1]:
             if not forged.changed_mask[before.k].any():
                 continue  # thick slices: the site ends before
@@ -88,7 +88,7 @@ def paired_slices(scan: Scan, volume: Volume, turns: Sequence[Turn], rng: np.ran
             reach = abs(before.k - k) * before.between_mm
             alone = partial(Slice, patient=scan.patient, series=scan.name, spacing_mm=before.spacing_mm)
             hu = forged.hu[before.k].copy()  # a view would keep the whole volume
-            own = SliceSite(i, j, block, reach, kind)
+            own = SliceSite(i, j, block_side(forged.changed_mask[before.k], i, j), reach, kind)
             pairs.append(alone(name=f"{name}/forged", k=before.k, hu=hu, forged=(own,)))
             other = replace(before, lesions=((i, j),))
             if rng.random() < 0.5:

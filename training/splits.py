@@ -58,7 +58,13 @@ def deal(items: Iterable[tuple[str, str]], folds: int, seed: int) -> dict[str, i
 
 def read_folds(path: Path) -> dict[str, int]:
     """The checked-in file: columns ``patient, fold``. Raises InputError where it cannot be read."""
-    return {row["patient"]: int(number(row, "fold", path)) for row in read_table(path, ("patient", "fold"))}
+    fold_of = {}
+    for row in read_table(path, ("patient", "fold")):
+        fold = number(row, "fold", path)
+        if not fold.is_integer():
+            raise InputError(f"'{path}' has the fold {fold:g} for {row['patient']}: folds are whole numbers.")
+        fold_of[row["patient"]] = int(fold)
+    return fold_of
 
 
 def digest(fold_of: Mapping[str, int]) -> str:

@@ -185,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
+    torch.backends.cudnn.deterministic = True
     experiment = read_experiment(args)
     for needed, given, option in (
         (experiment.config.generators, args.generators, "--generators"),

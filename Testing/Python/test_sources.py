@@ -131,11 +131,16 @@ class Luna16(Luna16Tree):
         self.assertRegex(missing, "2 of 888 scans are there; missing altogether: subset2, subset3.*subset9")
         self.assertIn("1 annotated nodules lie outside", outside)
 
-    def test_two_series_of_one_patient(self) -> None:
+    def test_tables_that_say_whose_a_series_is(self) -> None:
         self.scan(0, "1.2.1")
         self.table()
         (self.folder / "patients.csv").write_text("seriesuid,patient\n1.2.1,LIDC-1\n", encoding="utf-8")
         self.assertEqual(luna16.read(str(self.folder)).scans[0].patient, "LIDC-1")
+        (self.folder / "patients.csv").unlink()
+        (self.folder / "metadata.csv").write_text(
+            "Series UID,Subject ID\n1.2.1,LIDC-IDRI-2\n", encoding="utf-8"
+        )
+        self.assertEqual(luna16.read(str(self.folder)).scans[0].patient, "LIDC-IDRI-2")
 
     def test_what_is_wrong_is_said(self) -> None:
         for where, words in (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import shutil
 import tempfile
@@ -46,6 +48,7 @@ from training.fit_slice_classifier import _widening
 from training.hard_places import OF_A_PATIENT, mark_hard_places
 from training.made_slices import made_slices, pastings
 from training.out_of_fold import load_detector, out_of_fold_heatmaps
+from training.progress import progress
 from training.slices import Slice, SliceSite
 from training.splits import check_folds, make_folds, read_folds
 from training.train_detector import train
@@ -324,6 +327,9 @@ class Training(unittest.TestCase):
         table = self.folder / "folds.csv"
         with self.assertRaisesRegex(InputError, "cannot be read"):
             read_folds(table)
+        table.write_text("patient,fold\nclean-0,0.7\n")
+        with self.assertRaisesRegex(InputError, "whole numbers"):
+            read_folds(table)
         table.write_text("patient,fold\nclean-0,0\n")
         with self.assertRaisesRegex(InputError, "no fold for .* training.splits"):
             check_folds(read_folds(table), slices(), table)
@@ -333,6 +339,13 @@ class Training(unittest.TestCase):
                 CropSampler([s for s in slices() if not s.forged], mix, 0)
         with self.assertRaisesRegex(InputError, r"ctgan/labels.csv"):
             read_slices(self.folder)
+
+
+class Progress(unittest.TestCase):
+    def test_it_tells_how_far_it_is(self) -> None:
+        with mock.patch("training.progress._EVERY_S", 0), contextlib.redirect_stdout(io.StringIO()) as said:
+            self.assertEqual(list(progress("abc", "sweeping")), ["a", "b", "c"])
+        self.assertRegex(said.getvalue(), r"\Asweeping: 1/3, about 0.0 min left\nsweeping: 2/3, .*\n\Z")
 
 
 class OutOfFold(unittest.TestCase):

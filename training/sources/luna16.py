@@ -1,7 +1,8 @@
 """LUNA16: scans as ``.mhd`` + ``.raw`` in ``subset0`` … ``subset9``, nodules in ``annotations.csv`` (LPS, mm).
 
 A download of some subsets works. LUNA16 names series, not patients, and LIDC-IDRI has a few patients with two series;
-``patients.csv`` (columns ``seriesuid, patient``) beside the annotations says which, else each series is a patient.
+TCIA's ``metadata.csv`` of LIDC-IDRI or a ``patients.csv`` (columns ``seriesuid, patient``) beside the annotations says
+which, else each series is a patient.
 """
 
 from __future__ import annotations
@@ -44,12 +45,7 @@ def read(where: str) -> Listing:
     for row in read_table(table, _COLUMNS):
         x, y, z = (number(row, f"coord{axis}", table) for axis in "XYZ")
         nodules[row["seriesuid"]].append(((x, y, z), number(row, "diameter_mm", table)))
-    patients = _beside(folder, "patients.csv")
-    patient_of = (
-        {row["seriesuid"]: row["patient"] for row in read_table(patients, ("seriesuid", "patient"))}
-        if patients
-        else {}
-    )
+    patient_of = _patients(folder)
     scans, notes = [], _missing(folder, len(found))
     for uid, path in found.items():
         try:
@@ -64,6 +60,17 @@ def read(where: str) -> Listing:
     if not scans:
         raise InputError(f"{where}: none of its {len(found)} scans is whole ({notes[-1]})")
     return Listing(tuple(scans), tuple(notes))
+
+
+def _patients(folder: Path) -> dict[str, str]:
+    """Series → patient, as far as a table beside the annotations says."""
+    for name, series, patient in (
+        ("patients.csv", "seriesuid", "patient"),
+        ("metadata.csv", "Series UID", "Subject ID"),
+    ):
+        if (table := _beside(folder, name)) is not None:
+            return {row[series]: row[patient] for row in read_table(table, (series, patient))}
+    return {}
 
 
 def _beside(folder: Path, name: str) -> Path | None:

@@ -168,6 +168,11 @@ def _scan_tables(study: Study) -> list[str]:
         "missed; the accuracy of Xception and ResNet50 on MAL repeats BEN's (the counts give 0.902 and 0.860), and",
         "that of Xception on REM2 repeats REM1's (the counts give 0.668).",
     ]
+    if not done:
+        lines += [
+            "",
+            "No scan was judged: the configuration names none, or the dense detector's runs are not there.",
+        ]
     if any(scan.areas for scan in done):
         lines += ["", *_froc_and_voxels(done)]
     return lines
