@@ -24,7 +24,7 @@ from training.forgers.ctgan.moved_nodules import moved_nodules
 from training.forgers.ctgan.networks import Discriminator, Generator, UpConv
 from training.forgers.ctgan.places import knot_places, lung_places, nodule_places
 from training.forgers.ctgan.residuals import residual, site_noise
-from training.forgers.ctgan.train import Config, CubeSet, _Pair, cube_set, train
+from training.forgers.ctgan.train import Config, CubeSet, _Pair, cube_set, kept_cubes, train
 from training.forgers.published_pasting import PublishedPasting
 from training.forgers.registry import make_forger
 from training.forgers.weights import load_weights, save_weights
@@ -231,6 +231,18 @@ class TrainingTest(unittest.TestCase):
     def test_a_loss_that_is_not_finite_is_a_sentence(self) -> None:
         with self.assertRaisesRegex(InputError, "not finite at step 1: lower --generator-rate"):
             train(self.cubes, replace(self.config, generator_rate=1e30), self.folder)
+
+    def test_cubes_are_cut_once(self) -> None:
+        scans = [StoredScan("phantom", "P", _phantom, (_NODULE,))]
+        with TemporaryDirectory() as folder:
+            cut = kept_cubes(scans, self.config, Path(folder))
+            with mock.patch("training.forgers.ctgan.train.cube_set", side_effect=AssertionError("cut again")):
+                kept = kept_cubes(scans, replace(self.config, steps=99), Path(folder))
+                with self.assertRaisesRegex(InputError, "another configuration or other scans"):
+                    kept_cubes(scans, replace(self.config, seed=7), Path(folder))
+        np.testing.assert_array_equal(kept.hu, cut.hu)
+        np.testing.assert_array_equal(kept.hu, self.cubes.hu)
+        self.assertEqual(kept.facts, self.cubes.facts)
 
     def test_scans_without_a_place_are_refused(self) -> None:
         air = Volume(np.full((20, 64, 64), -1000, np.int16), np.eye(4), "air")

@@ -4,13 +4,14 @@
 
 The folder of ``--out`` gets the losses (``metrics.csv``, TensorBoard, ``curves.png``) and, every hundred steps, the
 generator so far (``generator.safetensors``), ``samples-STEP.png`` and ``checkpoint.safetensors``: a killed training
-goes on from there when the same command is given again, also with more or fewer ``--steps``. What it makes is for
-research on the detector: weights stay out of the project.
+goes on from there when the same command is given again, also with more or fewer ``--steps``. The cubes are cut once
+(``cubes.safetensors``). What it makes is for research on the detector: weights stay out of the project.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +20,8 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,6 +38,7 @@ from training.forgers.ctgan.weights import save_trained
 from training.metrics_log import MetricsLog
 from training.sources.catalogue import SOURCE_HELP, read_untouched
 from training.sources.scan import Scan
+from training.whole_file import whole
 
 Kind = Literal["inject", "remove"]
 
@@ -119,6 +123,27 @@ def cube_set(scans: Sequence[Scan], config: Config) -> CubeSet:
         "cubes": config.cubes,
     }
     return CubeSet(cubes, facts)
+
+
+def kept_cubes(scans: Sequence[Scan], config: Config, folder: Path) -> CubeSet:
+    """``cube_set``, kept in ``folder``: of hundreds of scans it takes hours, and a training is resumed.
+
+    Raises InputError as ``cube_set``, and for cubes of another configuration or other scans.
+    """
+    path = folder / "cubes.safetensors"
+    of = {**asdict(replace(config, steps=0)), "scans": [scan.name for scan in scans]}
+    made_of = json.dumps(of, sort_keys=True)
+    if not path.exists():
+        cubes = cube_set(scans, config)
+        with whole(path) as part:
+            save_file({"hu": cubes.hu}, part, {"of": made_of, "facts": json.dumps(cubes.facts)})
+    with safe_open(path, "np") as file:
+        metadata = file.metadata()
+        if metadata["of"] != made_of:
+            raise InputError(
+                f"'{path}' is of another configuration or other scans: give another --out, or remove it."
+            )
+        return CubeSet(file.get_tensor("hu"), json.loads(metadata["facts"]))
 
 
 def _cut_bases(
@@ -293,7 +318,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.pop("threads"))
     config = Config(**{**args, "without": tuple(args["without"])})
     folder.mkdir(parents=True, exist_ok=True)
-    cubes = cube_set(read_untouched(*source), config)
+    cubes = kept_cubes(read_untouched(*source), config, folder)
     print(cubes.facts, flush=True)
     train(cubes, config, folder, device)
 
