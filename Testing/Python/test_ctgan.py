@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import unittest
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,11 +14,15 @@ from unittest import mock
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional
 
+import phantoms
 from CTForgeryScanLib.errors import InputError, ModelError
 from CTForgeryScanLib.volume import Volume
+from training.forgers.ctgan.centre_slices import GENUINE, OURS, ForgedSlice
+from training.forgers.ctgan.compare import draw, measure
 from training.forgers.ctgan.cubes import Place, Scale, Singles, condition_of, cut_base, varied_cubes
 from training.forgers.ctgan.forger import ctgan, load_forger
 from training.forgers.ctgan.moved_nodules import moved_nodules
@@ -137,6 +142,29 @@ class ResidualsTest(unittest.TestCase):
         self.assertAlmostEqual(measured.bands[1], 2.0, delta=0.15)
         self.assertTrue(np.isnan(measured.bands[4]))
         self.assertAlmostEqual(float(np.exp(np.log(measured.spectrum[2:]).mean())), 4.0, delta=1.0)
+
+    def test_groups_are_measured_and_drawn(self) -> None:
+        hu = phantoms.chest(1, 256)[0].astype(float)
+        y, x = np.mgrid[:256, :256]
+        inside = np.hypot(x - 176, y - 128) < 25
+        slices = []
+        for group, times in ((GENUINE, 2), (OURS, 1)):
+            # More noise inside, about the lung's -850 HU.
+            plane = np.where(inside, -850 + times * (hu + 850), hu)
+            slices.append(ForgedSlice(group, "P", "remove", plane.astype(np.int16), (176, 128), 0.8))
+        with TemporaryDirectory() as folder:
+            measure(slices, Path(folder))
+            draw(slices, "remove", Path(folder, "remove.png"))
+            with Path(folder, "residuals.csv").open() as file:
+                rows = list(csv.DictReader(file))
+            with Image.open(Path(folder, "remove.png")) as picture:
+                self.assertGreater(np.asarray(picture.convert("L")).std(), 10)
+        self.assertEqual(
+            [(row["kind"], row["group"]) for row in rows], [("remove", GENUINE), ("remove", OURS)]
+        )
+        twice, once = (float(row["noise -900 to -800 HU"]) for row in rows)
+        self.assertAlmostEqual(once, 1, delta=0.15)
+        self.assertAlmostEqual(twice / once, 2, delta=0.3)
 
     def test_a_slope_has_no_residual(self) -> None:
         slope = np.arange(64)[:, None] * 5 + np.arange(64) * 3

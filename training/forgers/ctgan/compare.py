@@ -23,10 +23,12 @@ from matplotlib import pyplot as plt
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.heatmap import Sweeper
+from CTForgeryScanLib.models import DETECTOR
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from training.command import run_command
 from training.config import read_config
 from training.evaluate import SITE_PX
+from training.experiment import training_of
 from training.forgers.ball import Floats
 from training.forgers.ctgan.centre_slices import GROUPS, ForgedSlice, genuine, ours
 from training.forgers.ctgan.forger import GeneratedContent, ctgan
@@ -76,7 +78,8 @@ def measure(slices: Sequence[ForgedSlice], folder: Path) -> None:
             axes[row, 1].set(title=f"{kind}: power in lung inside / around", xlabel="cycles/mm")
             for axis in axes[row]:
                 axis.axhline(1, color="grey", linewidth=0.5)
-                axis.legend()
+                if axis.lines[1:]:  # a set may have one kind alone
+                    axis.legend()
     figure.savefig(folder / "residuals.png", dpi=90)
     plt.close(figure)
 
@@ -103,11 +106,16 @@ def draw(slices: Sequence[ForgedSlice], kind: SiteKind, path: Path) -> None:
 def detect(slices: Sequence[ForgedSlice], config: Path, runs: Path, path: Path) -> None:
     """A row a slice: whether the highest window lies on the site, and p(forged) there and elsewhere in the slice.
 
-    By the detector of the fold that never saw the patient (``training.train_detector``).
+    By the detector of the fold that never saw the patient (``training.train_detector``). Raises InputError for a
+    patient without a fold.
     """
-    fold_of = read_folds(config.parent / read_config(config).folds)
+    experiment = read_config(config)
+    fold_of = read_folds(config.parent / experiment.folds)
+    if unknown := {s.patient for s in slices} - fold_of.keys():
+        raise InputError(f"'{config}' has no fold for {', '.join(sorted(unknown))}: give another --config.")
+    training = training_of(experiment, fold_of)
     sweepers = {
-        fold: Sweeper(load_detector(runs / f"fold-{fold}" / "detector.safetensors"))
+        fold: Sweeper(load_detector(runs / f"fold-{fold}" / DETECTOR, training))
         for fold in {fold_of[s.patient] for s in slices}
     }
     on_site: dict[tuple[str, str], list[bool]] = defaultdict(list)
