@@ -63,8 +63,8 @@ def scan_forged(
     kind: SiteKind,
     sweeper: Sweeper,
     seed: int,
-) -> tuple[Site, NDArray[np.float32]]:
-    """Forge one site in lung at random: the site and the forged scan's p(forged) [k, r, c].
+) -> tuple[Site, NDArray[np.bool_], NDArray[np.float32]]:
+    """Forge one site in lung at random: the site, what changed [k, j, i], and the forged scan's p(forged) [k, r, c].
 
     ``untouched`` is the heatmap before; only the slices that the forgery changed are swept again.
     """
@@ -74,7 +74,7 @@ def scan_forged(
     p = untouched.copy()
     changed = np.flatnonzero(forged.changed_mask.any(axis=(1, 2)))
     p[changed] = np.stack(list(sweeper.sweep(forged.hu[changed])))
-    return site, p
+    return site, forged.changed_mask, p
 
 
 def judge(
@@ -82,11 +82,15 @@ def judge(
     patient: str,
     p: NDArray[np.float32],
     site: Site,
+    changed: NDArray[np.bool_],
     forger: Forger,
     rule: RegionRule,
     score: float,
 ) -> Outcome:
-    """Whether the site is found in the forged scan's heatmap."""
+    """Whether the site is found in the forged scan's heatmap.
+
+    A place elsewhere is wrong only where nothing ``changed``: CT-GAN touches slices far above and below its site.
+    """
     ijk = site.voxel
     heatmap = Heatmap(p, heatmap_ijk_to_ras(volume.ijk_to_ras))
     candidates = find_regions(volume, heatmap, rule, 0.0).regions
@@ -96,7 +100,9 @@ def judge(
         for r in candidates
         if _near(r.center_ijk[:2], ijk) and r.slices[0] - reach <= ijk[2] <= r.slices[1] + reach
     ]
-    others = [r for r in candidates if r not in hits]
+    others = [
+        r for r in candidates if r not in hits and not changed[tuple(round(n) for n in r.center_ijk[::-1])]
+    ]
     r, c = np.unravel_index(np.argmax(p[ijk[2]]), p.shape[1:])
     best = max((hit.score for hit in hits), default=0.0)
     return Outcome(
@@ -149,9 +155,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for forger in forgers:
             for n, kind in enumerate(islice(cycle(forger.kinds), SITES)):
                 seed = SITES * SERIES.index(series) + n
-                site, p = scan_forged(volume, untouched, forger, kind, sweeper, seed)
+                site, changed, p = scan_forged(volume, untouched, forger, kind, sweeper, seed)
                 # Each of these series has a patient to itself, whom it is named after.
-                outcome = judge(volume, series, p, site, forger, rule, point.region_score)
+                outcome = judge(volume, series, p, site, changed, forger, rule, point.region_score)
                 outcomes[f"{forger.name}, {kind}"].append(outcome)
                 print(outcome, flush=True)
     keep_outcomes(outcomes, args.runs)

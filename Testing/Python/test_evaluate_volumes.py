@@ -31,6 +31,7 @@ from training.volume_outcomes import Outcome, keep_outcomes, read_summaries, sum
 RULE = RegionRule(location=2.0, scale=0.5)
 FORGER = PublishedPasting(procedural_content)
 VOLUME = Volume(np.zeros((60, 256, 256), np.int16), np.diag([0.7, 0.7, 2.5, 1.0]), "folder/series")
+CHANGED = np.zeros(VOLUME.hu.shape, bool)
 SITE = Site("series", (111, 111, 25), 0, "inject")
 
 
@@ -43,7 +44,7 @@ def hot(*places: tuple[int, float]) -> NDArray[np.float32]:
 
 
 def outcome(*places: tuple[int, float]) -> Outcome:
-    return judge(VOLUME, "patient", hot(*places), SITE, FORGER, RULE, 0.99)
+    return judge(VOLUME, "patient", hot(*places), SITE, CHANGED, FORGER, RULE, 0.99)
 
 
 class EvaluateVolumes(unittest.TestCase):
@@ -53,8 +54,12 @@ class EvaluateVolumes(unittest.TestCase):
         self.assertEqual((off.score, off.found, off.peak_on_site, off.false_regions), (0, False, False, 1))
         self.assertEqual((both.found, both.peak_on_site, both.false_regions), (True, False, 1))
         # In other slices it is not on the site either.
-        far = judge(VOLUME, "p", np.roll(hot((20, 0.95)), 26, axis=0), SITE, FORGER, RULE, 0.99)
+        p = np.roll(hot((20, 0.95)), 26, axis=0)
+        far = judge(VOLUME, "p", p, SITE, CHANGED, FORGER, RULE, 0.99)
         self.assertEqual((far.found, far.false_regions), (False, 1))
+        # Nor is it wrong there where the forger changed it too.
+        touched = judge(VOLUME, "p", p, SITE, ~CHANGED, FORGER, RULE, 0.99)
+        self.assertEqual((touched.found, touched.false_regions, touched.elsewhere), (False, 0, ()))
 
     def test_sums_and_sensitivity(self) -> None:
         found, missed, wrong = outcome((20, 0.95)), outcome(), outcome((20, 0.95), (40, 0.99))
@@ -83,9 +88,12 @@ class EvaluateVolumes(unittest.TestCase):
     def test_only_what_was_changed_is_swept_again(self) -> None:
         volume = Volume(phantoms.thick_walled_chest(40), np.diag([1.6, 1.6, 2.5, 1.0]), "phantom")
         untouched = np.full((40, *grid_shape(192, 192)), -1, np.float32)
-        site, p = scan_forged(volume, untouched, FORGER, "inject", Sweeper(bright_detector(), "cpu"), seed=0)
+        site, changed, p = scan_forged(
+            volume, untouched, FORGER, "inject", Sweeper(bright_detector(), "cpu"), seed=0
+        )
         again = (p != -1).any(axis=(1, 2))
         self.assertTrue(again[site.voxel[2]])
+        np.testing.assert_array_equal(again, changed.any(axis=(1, 2)))
         self.assertFalse(again.all())
         self.assertTrue((p[~again] == -1).all() and (p[again] >= 0).all())
 
