@@ -33,7 +33,11 @@ from training.slices import Slice, SliceSite
 REACH_MM = 10.0
 """Slices up to here from a site's centre may be taken; CT-GAN's cube reaches 16 mm."""
 SLICES_OF_A_SITE = 4
-_CENTRE_PX = 4  # pixels about a site's centre of which a slice that is taken has some changed
+_CENTRE_PX = 10  # to each side of a site's centre: there windows are positive (``crops.Mix``)
+_LEAST_HU = 20.0
+"""Beside the site's own slice, one is taken if the square about the centre changed by so much in the mean. A removal
+changes all slices up to ``REACH_MM`` by more; an injected nodule often ends before, and where only the fading block is
+left next to nothing has changed."""
 
 
 def pastings(generators: Path | None) -> list[Forger]:
@@ -91,7 +95,12 @@ def _site(members: list[Slice], forger: Forger, kind: SiteKind, rng: np.random.G
     reach = int(REACH_MM / of.between_mm)
     near = range(max(k - reach, 0), min(k + reach + 1, len(members)))
     about = np.s_[y - _CENTRE_PX : y + _CENTRE_PX + 1, x - _CENTRE_PX : x + _CENTRE_PX + 1]
-    changed = [at for at in near if forged.changed_mask[at][about].any()]
+    changed = [
+        at
+        for at in near
+        if at == k
+        or np.abs(forged.hu[at][about].astype(np.float32) - members[at].hu[about]).mean() >= _LEAST_HU
+    ]
     name = f"made/{of.series}/{forger.name}-{x}-{y}-{k}-{kind}"
     return [
         Slice(

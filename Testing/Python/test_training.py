@@ -138,6 +138,11 @@ class MadeSlices(unittest.TestCase):
             far = np.hypot(*np.ogrid[-site.y : 256 - site.y, -site.x : 256 - site.x]) > site.block
             np.testing.assert_array_equal(s.hu[far], twin[far])
             self.assertTrue((s.hu != twin).any())
+            # A slice beside the site's own counts as forged only where that can be seen.
+            x, y = int(site.x), int(site.y)
+            about = np.s_[y - 10 : y + 11, x - 10 : x + 11]
+            change = np.abs(s.hu[about].astype(float) - twin[about]).mean()
+            self.assertTrue(site.offset_mm == 0 or change >= 20, (s.name, change))
         removed = {(s.forged[0].x, s.forged[0].y) for s in made if s.kind == "remove"}
         self.assertIn(nodule, removed)
 
