@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from CTForgeryScanLib.errors import InputError
+from training.tensor_file import read_header, read_tensors
 from training.whole_file import whole
 
 if TYPE_CHECKING:
@@ -47,15 +47,17 @@ class Checkpoint:
             save_file(tensors, part, {"step": str(step), "config": self.config, "notes": json.dumps(notes)})
 
     def load(self) -> Resumed:
-        """Restore the parts. Raises InputError for a checkpoint of another configuration, and changes nothing then."""
+        """Restore the parts.
+
+        Raises InputError for a damaged checkpoint or one of another configuration, and changes nothing then.
+        """
         if not self.path.exists():
             return Resumed()
-        with safe_open(self.path, "pt") as file:
-            metadata = file.metadata()
-        if metadata["config"] != self.config:
+        header = read_header(self.path)
+        if header.get("config") != self.config:
             raise InputError(f"'{self.path}' is of another configuration: give another --runs, or remove it.")
         of_part: dict[str, dict[str, Tensor]] = {part: {} for part in self.parts}
-        for name, value in load_file(self.path).items():
+        for name, value in read_tensors(self.path).items():
             part, _, key = name.partition("/")
             of_part[part][key] = value
         for part, of in self.parts.items():
@@ -63,7 +65,7 @@ class Checkpoint:
                 _restore(of, of_part[part])
             else:
                 of.load_state_dict(of_part[part])
-        return Resumed(int(metadata["step"]), json.loads(metadata["notes"]))
+        return Resumed(int(header["step"]), json.loads(header["notes"]))
 
 
 def _tensors(of: nn.Module | Optimizer) -> dict[str, Tensor]:

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
-from safetensors.torch import load_file as load_tensors
+from safetensors.numpy import save_file
 
 from CTForgeryScanLib.detector import LocalDetector
 from CTForgeryScanLib.errors import InputError
@@ -24,26 +22,26 @@ from CTForgeryScanLib.windows import heatmap_ijk_to_ras
 from training.config import Config, as_json, completed
 from training.progress import progress
 from training.slices import Slice
+from training.tensor_file import read_arrays, read_header, read_tensors
 from training.whole_file import whole
 
 
 def load_detector(path: Path, training: Config | None = None) -> LocalDetector:
     """The detector that ``train_detector`` wrote.
 
-    Raises InputError when that fold is not trained yet, or was trained by another configuration or other folds than
-    ``training`` (``Experiment.training``), where it is given.
+    Raises InputError when that fold is not trained yet, its file is damaged, or it was trained by another configuration
+    or other folds than ``training`` (``Experiment.training``), where it is given.
     """
     if not path.exists():
         raise InputError(f"'{path}' is missing: train that fold first (python -m training.train_detector).")
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    written = json.loads(metadata.get("training", "null"))
+    header = read_header(path)
+    written = json.loads(header.get("training", "null"))
     if training is not None and (written is None or completed(written) != as_json(training)):
         raise InputError(
             f"'{path}' was trained by another configuration or other folds: give another --runs, or remove it."
         )
-    detector = LocalDetector(**json.loads(metadata["config"]))
-    detector.load_state_dict(load_tensors(path))
+    detector = LocalDetector(**json.loads(header["config"]))
+    detector.load_state_dict(read_tensors(path))
     return detector.eval()
 
 
@@ -112,13 +110,13 @@ def _heatmaps(
     """Slice name → heatmap [r, c]; kept in the folder until detector or slices are others."""
     kept = folder / "heatmaps.safetensors"
     made_of = {"detector_sha256": sha256, "slices_sha256": _sha256(slices)}
-    if not kept.exists() or _made_of(kept) != made_of:
+    if not kept.exists() or read_header(kept) != made_of:
         sweeper = Sweeper(detector)
         print(f"{folder.name}: sweeping {len(slices)} slices", flush=True)
         with whole(kept) as part:
             maps = {s.name: next(sweeper.sweep(s.hu[None])) for s in progress(slices, folder.name)}
             save_file(maps, part, made_of)
-    return load_file(kept)
+    return read_arrays(kept)
 
 
 def _sha256(slices: Sequence[Slice]) -> str:
@@ -127,10 +125,3 @@ def _sha256(slices: Sequence[Slice]) -> str:
     for s in slices:
         digest.update(s.name.encode() + np.ascontiguousarray(s.hu).tobytes())
     return digest.hexdigest()
-
-
-def _made_of(heatmaps: Path) -> dict[str, str] | None:
-    """Which detector and slices the kept heatmaps are of."""
-    with safe_open(heatmaps, "np") as file:
-        metadata: dict[str, str] | None = file.metadata()
-    return metadata

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -36,6 +35,7 @@ from training.metrics_log import MetricsLog
 from training.out_of_fold import load_detector
 from training.precision import mixed_precision
 from training.slices import Slice
+from training.tensor_file import read_header
 from training.whole_file import whole
 
 _CHECKPOINT_EVERY = 250
@@ -241,8 +241,7 @@ def _checked(asked: Sequence[str], fold_of: Mapping[str, int]) -> Sequence[str]:
 
 def _check_start(path: Path, training: Config) -> None:
     """Raises InputError for a detector that is not the one to go on from, or that saw patients who are left out."""
-    with safe_open(path, "pt") as file:
-        before = json.loads(file.metadata()["training"])
+    before = json.loads(read_header(path)["training"])
     wanted = as_json(training)
     for what, known, needed in (
         ("another model", before["name"], wanted["start_from"]),

@@ -271,6 +271,10 @@ class Training(unittest.TestCase):
         self.assertFalse(finished.training)
         with self.assertRaisesRegex(InputError, "another configuration"):
             train(slices(), replace(config, width=8), self.folder)
+        checkpoint = self.folder / "checkpoint.safetensors"
+        checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+        with self.assertRaisesRegex(InputError, "is damaged .*: remove it"):
+            train(slices(), config, self.folder)
 
     def test_the_weights_of_the_last_steps_are_averaged(self) -> None:
         config = replace(self.config, steps=4, average_after=0.5)

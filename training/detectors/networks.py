@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from CTForgeryScanLib.errors import InputError
 from training.detectors.paper import PaperNetwork
 from training.detectors.scorers import SliceNetwork, WindowNetwork
 from training.detectors.timm_networks import TimmNetwork
+from training.tensor_file import read_header, read_tensors
 from training.whole_file import whole
 from training.windows_config import WindowsConfig
 
@@ -49,18 +49,17 @@ def save_network(network: nn.Module, config: WindowsConfig, path: Path) -> None:
 
 def read_trained_config(path: Path) -> WindowsConfig:
     """The configuration that the weights in ``path`` were trained by."""
-    with safe_open(path, "pt") as file:
-        given = json.loads(file.metadata()["config"])
+    given = json.loads(read_header(path)["config"])
     return WindowsConfig(**given | {"never_train": tuple(given["never_train"])})
 
 
 def load_scorer(path: Path, device: torch.device) -> WindowNetwork | SliceNetwork:
-    """The detector that ``train_windows`` wrote. Raises InputError when it is not there."""
+    """The detector that ``train_windows`` wrote. Raises InputError when it is not there or damaged."""
     if not path.exists():
         raise InputError(f"'{path}' is missing: train that fold first (python -m training.train_windows).")
     config = read_trained_config(path)
     network = build_network(config)
-    network.load_state_dict(load_file(path))
+    network.load_state_dict(read_tensors(path))
     network.to(device).eval()
     scorer = SliceNetwork if config.whole else WindowNetwork
     return scorer(network, config.precision)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.windows import CENTRE, STRIDE, circle_mask, grid_shape
@@ -38,6 +38,7 @@ from training.slices import Slice
 from training.tables.methods import Method
 from training.tables.scale import Scale
 from training.tables.sets import Parts
+from training.tensor_file import read_arrays
 from training.train_windows import train
 from training.whole_file import whole
 from training.windows_config import WindowsConfig
@@ -230,7 +231,7 @@ def kept_heatmaps(folder: Path) -> dict[str, NDArray[np.float32]]:
     """Slice name → heatmap [r, c] of every slice that ``swept`` kept there."""
     maps: dict[str, NDArray[np.float32]] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        maps |= load_file(path)
+        maps |= read_arrays(path)
     return maps
 
 

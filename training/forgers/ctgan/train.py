@@ -20,7 +20,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -38,6 +37,7 @@ from training.forgers.ctgan.weights import save_trained
 from training.metrics_log import MetricsLog
 from training.sources.catalogue import SOURCE_HELP, read_untouched
 from training.sources.scan import Scan
+from training.tensor_file import read_arrays, read_header
 from training.whole_file import whole
 
 Kind = Literal["inject", "remove"]
@@ -137,13 +137,12 @@ def kept_cubes(scans: Sequence[Scan], config: Config, folder: Path) -> CubeSet:
         cubes = cube_set(scans, config)
         with whole(path) as part:
             save_file({"hu": cubes.hu}, part, {"of": made_of, "facts": json.dumps(cubes.facts)})
-    with safe_open(path, "np") as file:
-        metadata = file.metadata()
-        if metadata["of"] != made_of:
-            raise InputError(
-                f"'{path}' is of another configuration or other scans: give another --out, or remove it."
-            )
-        return CubeSet(file.get_tensor("hu"), json.loads(metadata["facts"]))
+    header = read_header(path)
+    if header.get("of") != made_of:
+        raise InputError(
+            f"'{path}' is of another configuration or other scans: give another --out, or remove it."
+        )
+    return CubeSet(read_arrays(path)["hu"], json.loads(header["facts"]))
 
 
 def _cut_bases(
