@@ -12,13 +12,16 @@ from pathlib import Path
 
 from CTForgeryScanLib.errors import InputError
 from CTForgeryScanLib.volume import load_volume
-from training.slices import Slice, SliceSite
+from training.sites import Site, SiteKind
+from training.slices import Slice
 from training.sources.scan import read_table
 from training.stored_slices import SETTINGS, read_stored_slices
+from training.touched_block import sites_reaching
 
 DATA_HELP = "the data folder (ctgan/, pristine_slices/ and ct/), or one that training.slice_set made"
 
 _LABELS = ("scan", "file", "slice", "x", "y", "type", "pixel_spacing_mm", "slice_spacing_mm")
+_KINDS: dict[str, SiteKind] = {"FM": "inject", "FB": "remove"}
 _TUMOURS = ("case", "x_min", "x_max", "y_min", "y_max", "k_min", "k_max")
 
 
@@ -55,35 +58,26 @@ def forged_slices(folder: Path) -> list[Slice]:
         by_scan[row["scan"]].append(row)
     slices = []
     for scan, rows in sorted(by_scan.items()):
-        for row in rows:
+        sites = [
+            Site(scan, (float(r["x"]), float(r["y"]), float(r["slice"])), 0.0, _KINDS[r["type"]])
+            for r in rows
+        ]
+        for row, own in zip(rows, sites, strict=True):
             volume = load_volume(folder / row["file"])
+            k, pixel, between = own.voxel[2], float(row["pixel_spacing_mm"]), float(row["slice_spacing_mm"])
             slices.append(
                 Slice(
                     name=f"ctgan/{Path(row['file']).stem}",
                     patient=f"ctgan-{scan}",
                     series=f"ctgan-{scan}",
-                    k=int(row["slice"]),
+                    k=k,
                     hu=volume.hu[0],
-                    spacing_mm=float(row["pixel_spacing_mm"]),
-                    between_mm=float(row["slice_spacing_mm"]),
-                    forged=_sites_reaching(row, rows),
+                    spacing_mm=pixel,
+                    between_mm=between,
+                    forged=sites_reaching(k, own, sites, pixel, between),
                 )
             )
     return slices
-
-
-def _sites_reaching(row: dict[str, str], rows: list[dict[str, str]]) -> tuple[SliceSite, ...]:
-    """Sites of the scan whose touched block (side ⌊1.3·round(32 / finest spacing)⌋ voxels) reaches this slice."""
-    pixel, between = float(row["pixel_spacing_mm"]), float(row["slice_spacing_mm"])
-    block = int(1.3 * round(32 / min(pixel, between)))
-    kinds = {"FM": "inject", "FB": "remove"}
-    sites = []
-    for other in rows:
-        distance = abs(int(other["slice"]) - int(row["slice"]))
-        if distance <= block // 2 + 1:
-            x, y = float(other["x"]), float(other["y"])
-            sites.append(SliceSite(x, y, block, distance * between, kinds[other["type"]]))
-    return tuple(sorted(sites, key=lambda s: (s.offset_mm, (s.x, s.y) != (float(row["x"]), float(row["y"])))))
 
 
 def _single_slices(folder: Path) -> list[Slice]:

@@ -1,12 +1,13 @@
 """Make the paper's data set from any source: slices about a forged site, and the same slices before (Section 4.1).
 
-    python -m training.slice_set --source luna16 DIR --forger NAME[=WEIGHTS] [--forger …] --out SLICES
+    python -m training.slice_set --source luna16 DIR [--source …] --forger NAME[=WEIGHTS] [--forger …] --out SLICES
 
 The folder is given to every training as ``--data``. Each scan is forged at ``--sites`` places, forgers and kinds by
 turns; five slices of each are taken and, as in the paper, as many untouched ones, half of them the forged ones' own
-before, the others from anywhere in the scan. Of ``--whole`` scans every untouched slice is taken: the series on which
-region rules are fitted and false alarms are counted. A run that was stopped goes on when the same command is given
-again.
+before, the others from anywhere in the scan. Of a scan that somebody forged before (the genuine CT-GAN set's) the five
+slices about each of its sites are taken, and nothing else. Of ``--whole`` scans every untouched slice is taken: the
+series on which region rules are fitted and false alarms are counted. A run that was stopped goes on when the same
+command is given again.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from training.forgers.registry import NAMES, forger_of, identity_of, patients_se
 from training.lung_sites import DIAMETER_MM, forged_at_random, random_place
 from training.made_slices import block_side
 from training.output_folder import check_settings
-from training.sites import SiteKind
+from training.sites import FORGED, SiteKind
 from training.slices import Slice, SliceSite
-from training.sources.catalogue import SOURCE_HELP, UNSEEN_HELP, of_unseen, read_untouched
+from training.sources.catalogue import SOURCE_HELP, UNSEEN_HELP, of_unseen, read_sources, was_forged
 from training.sources.scan import Scan
 from training.stored_slices import SETTINGS, records_path, store_slices
+from training.touched_block import sites_reaching
 
 AROUND = 2
 """Slices before and after the site's own that are taken: five in all."""
@@ -61,6 +63,25 @@ def untouched_slices(scan: Scan, volume: Volume) -> list[Slice]:
         ]
         found.append(of(name=f"{scan.name}/{k:03d}", k=k, hu=hu, lesions=tuple((i, j) for i, j in here)))
     return found
+
+
+def forged_before(scan: Scan, volume: Volume) -> list[Slice]:
+    """The slices about each place where the scan was forged before, which stand alone, not in a series."""
+    pixel, _, between = volume.spacing_mm
+    sites = [site for site in scan.sites if site.kind in FORGED]
+    return [
+        Slice(
+            name=f"{scan.name}/{own.kind}-{n}/{k:03d}",
+            patient=scan.patient,
+            series=scan.name,
+            k=k,
+            hu=volume.hu[k],
+            spacing_mm=pixel,
+            forged=sites_reaching(k, own, sites, pixel, between),
+        )
+        for n, own in enumerate(sites)
+        for k in range(max(own.voxel[2] - AROUND, 0), min(own.voxel[2] + AROUND + 1, len(volume.hu)))
+    ]
 
 
 def paired_slices(scan: Scan, volume: Volume, turns: Sequence[Turn], rng: np.random.Generator) -> list[Slice]:
@@ -102,21 +123,32 @@ def _say_left_out(scan: Scan, error: InputError) -> None:
 
 
 def make(
-    scans: Sequence[Scan], forgers: Sequence[Forger], sites: int, whole: int, seed: int, out: Path
+    scans: Sequence[Scan],
+    forged: Sequence[Scan],
+    forgers: Sequence[Forger],
+    sites: int,
+    whole: int,
+    seed: int,
+    out: Path,
 ) -> None:
-    """Store the slices of every scan that are not there yet, and say how far it is."""
+    """Store the slices of every scan that are not there yet, and say how far it is; ``forged`` are those that were
+    forged before."""
     turns = [(forger, kind) for forger in forgers for kind in forger.kinds]
     taken_whole = set(np.random.default_rng(seed).permutation(len(scans))[:whole].tolist())
-    missing = [(n, scan) for n, scan in enumerate(scans) if not records_path(out, scan.name).exists()]
+    every = list(enumerate([*scans, *forged]))
+    missing = [(n, scan) for n, scan in every if not records_path(out, scan.name).exists()]
     started = time.monotonic()
     for done, (n, scan) in enumerate(missing, 1):
-        own = [turns[(n * sites + of) % len(turns)] for of in range(sites)]
+        own = [turns[(n * sites + of) % len(turns)] for of in range(sites)] if turns else []
         slices: list[Slice] = []
         try:
             volume = scan.load()
             if n in taken_whole:
                 slices += untouched_slices(scan, volume)
-            slices += paired_slices(scan, volume, own, np.random.default_rng([seed, n]))
+            if n < len(scans):
+                slices += paired_slices(scan, volume, own, np.random.default_rng([seed, n]))
+            else:
+                slices += forged_before(scan, volume)
         except InputError as error:
             _say_left_out(scan, error)
         if slices:
@@ -130,9 +162,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m training.slice_set",
         description="Make forged slices and the same slices before, to train on, from any source.",
     )
-    parser.add_argument("--source", nargs=2, required=True, metavar=("NAME", "WHERE"), help=SOURCE_HELP)
     parser.add_argument(
-        "--forger", action="append", required=True, metavar="NAME[=WEIGHTS]", help=", ".join(NAMES)
+        "--source", nargs=2, action="append", required=True, metavar=("NAME", "WHERE"), help=SOURCE_HELP
+    )
+    parser.add_argument(
+        "--forger", action="append", default=[], metavar="NAME[=WEIGHTS]", help=", ".join(NAMES)
     )
     parser.add_argument("--sites", type=int, default=4, help="forged places of each scan (default: 4)")
     parser.add_argument(
@@ -143,13 +177,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     forgers = [forger_of(word) for word in args.forger]
-    scans = of_unseen(read_untouched(*args.source), patients_seen(args.forger), leave_out=args.unseen)
+    every = read_sources(args.source)
+    forged = [scan for scan in every if was_forged(scan)]
+    scans: Sequence[Scan] = [scan for scan in every if not was_forged(scan)]
+    if not forgers and not forged:
+        raise InputError("None of the scans was forged before: name a --forger for them.")
+    if scans:
+        scans = of_unseen(scans, patients_seen(args.forger), leave_out=args.unseen)
     check_settings(
         args.out,
         SETTINGS,
         {
-            "source": args.source[0],
+            "sources": [name for name, _ in args.source],
             "scans": len(scans),
+            "forged_before": len(forged),
             "forgers": [identity_of(word) for word in args.forger],
             "unseen": args.unseen,
             "sites": args.sites,
@@ -157,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "seed": args.seed,
         },
     )
-    make(scans, forgers, args.sites, args.whole, args.seed, args.out)
+    make(scans, forged, forgers, args.sites, args.whole, args.seed, args.out)
     print(f"The slices are in {args.out}: give it to the trainings as --data.")
 
 

@@ -1,7 +1,7 @@
 """Patient folds: made once from a seed, checked in beside the configurations, read by everything else.
 
 ``python -m training.splits --data DIR --out training/configs/five-folds.csv`` makes the file of the data folder,
-``python -m training.splits --source luna16 DIR --out FILE`` that of any source.
+``python -m training.splits --source luna16 DIR --out FILE`` that of any source or of several.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from CTForgeryScanLib.errors import InputError
 from training.command import run_command
 from training.data import read_slices
 from training.slices import Slice
-from training.sources.catalogue import SOURCE_HELP, read_source
+from training.sources.catalogue import SOURCE_HELP, read_sources, was_forged
 from training.sources.scan import number, read_table
 
 
@@ -83,11 +83,11 @@ def check_folds(fold_of: Mapping[str, int], slices: Iterable[Slice], path: Path)
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description="Deal the patients of the data folder, or of a source, into folds."
+        description="Deal the patients of the data folder, or of sources, into folds."
     )
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--data", type=Path, help="the data folder, or one that training.slice_set made")
-    given.add_argument("--source", nargs=2, metavar=("NAME", "WHERE"), help=SOURCE_HELP)
+    given.add_argument("--source", nargs=2, action="append", metavar=("NAME", "WHERE"), help=SOURCE_HELP)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
@@ -97,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"'{args.out}' exists: what was trained by it knows these folds alone. Give another --out for another deal."
         )
     if args.source:
-        items = ((scan.patient, "scan") for scan in read_source(*args.source))
+        scans = read_sources(args.source)
+        items = ((scan.patient, "forged" if was_forged(scan) else "untouched") for scan in scans)
         fold_of = deal(items, args.folds, args.seed)
     else:
         fold_of = make_folds(read_slices(args.data), args.folds, args.seed)

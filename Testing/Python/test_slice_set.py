@@ -32,12 +32,64 @@ from training.data import read_slices
 from training.forgers.copy_move import CopyMove
 from training.out_of_fold import load_detector
 from training.slice_set import Turn, paired_slices
-from training.sources.catalogue import of_unseen
+from training.slices import Slice
+from training.sources.catalogue import of_unseen, read_sources
 from training.sources.luna16 import read
+from training.splits import read_folds
 from training.stored_slices import records_path
 
 SPACING = (1.6, 1.6, 2.5)
 SCANS = 10
+
+
+class FromGenuineScans(unittest.TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.enterContext(contextlib.redirect_stderr(io.StringIO()))  # it says that LUNA16 is not complete
+        self.genuine = self.folder / "genuine"
+        for uuid in ("1003", "1280"):
+            phantoms.save_series(self.genuine / "CT_Scans" / uuid, phantoms.chest(12, 96))
+        self.label("FB,1003,5,40,50", "FM,1003,6,60,48", "TM,1003,2,60,48", "TB,1280,7,30,31")
+        self.source = ["--source", "genuine_ctgan", str(self.genuine)]
+
+    def label(self, *rows: str) -> None:
+        (self.genuine / "labels_exp1.csv").write_text("\n".join(["type,uuid,slice,x,y", *rows]) + "\n")
+
+    def make(self, *more: str) -> list[Slice]:
+        slice_set.main([*self.source, "--out", str(self.folder / "slices"), *more])
+        return read_slices(self.folder / "slices")
+
+    def test_forged_scans_give_the_slices_about_their_sites_and_untouched_ones_all(self) -> None:
+        slices = self.make()
+        forged = [s for s in slices if s.forged]
+        self.assertEqual([s.k for s in forged], [3, 4, 5, 6, 7, 4, 5, 6, 7, 8])
+        self.assertEqual({s.patient for s in forged}, {"ctgan-1003"})
+        # Each is of its own site first; the other one reaches it too.
+        self.assertEqual([[site.kind for site in s.forged] for s in forged[:5]], [["remove", "inject"]] * 5)
+        self.assertEqual([(s.forged[0].x, s.forged[0].y) for s in forged[5:]], [(60, 48)] * 5)
+        spacing = read_sources([("genuine_ctgan", str(self.genuine))])[0].load().spacing_mm[2]
+        np.testing.assert_allclose([s.forged[0].offset_mm / spacing for s in forged], [2, 1, 0, 1, 2] * 2)
+        untouched = [s for s in slices if not s.forged]
+        self.assertEqual([(s.patient, s.k) for s in untouched], [("ctgan-1280", k) for k in range(12)])
+        splits.main([*self.source, "--out", str(self.folder / "folds.csv"), "--folds", "2"])
+        self.assertEqual(set(read_folds(self.folder / "folds.csv")), {"ctgan-1003", "ctgan-1280"})
+
+    def test_beside_scans_of_another_source_that_are_forged_now(self) -> None:
+        luna16 = phantoms.save_luna16(self.folder / "LUNA16", 2, SPACING, "1.2.3,72,152,25,10")
+        slices = self.make(
+            "--source", "luna16", str(luna16), "--forger", "copy_move", "--sites", "1", "--whole", "0"
+        )
+        forged = {series: sum(s.series == series for s in slices if s.forged) for series in ("1.2.0", "1003")}
+        self.assertEqual(forged, {"1.2.0": 5, "1003": 10})
+
+    def test_what_is_refused(self) -> None:
+        with self.assertRaisesRegex(InputError, "2 scans in common, such as 1003: give each once"):
+            self.make(*self.source)
+        self.label("TM,1003,2,60,48", "TB,1280,7,30,31")
+        with self.assertRaisesRegex(InputError, "name a --forger"):
+            self.make()
+        self.assertFalse((self.folder / "slices").exists())
 
 
 class FromLuna16(unittest.TestCase):
@@ -124,6 +176,9 @@ class FromLuna16(unittest.TestCase):
             facts = file.metadata()
         save_file({name: 1.01 * values for name, values in load_file(detector).items()}, detector, facts)
         with self.assertRaisesRegex(InputError, "another detector than fold 1 has now"):
+            evaluate.main(places)
+        detector.write_bytes(b"damaged")
+        with self.assertRaisesRegex(InputError, "is damaged .*: remove it"):
             evaluate.main(places)
         further = [*self.experiment(given | {"name": "further", "start_from": "mine"}), "--fold", "all"]
         with self.assertRaisesRegex(InputError, "needs --start"):

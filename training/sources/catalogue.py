@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 from CTForgeryScanLib.errors import InputError
@@ -24,6 +25,17 @@ SOURCE_HELP = (
 UNSEEN_HELP = "forge only in patients whom no generator learnt from"
 
 
+def read_sources(sources: Sequence[tuple[str, str]]) -> tuple[Scan, ...]:
+    """The scans of several sources. Raises InputError, also where two scans have one name."""
+    scans = [scan for name, where in sources for scan in read_source(name, where)]
+    names = Counter(scan.name for scan in scans)
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise InputError(
+            f"The sources have {len(twice)} scans in common, such as {twice[0]}: give each once."
+        )
+    return tuple(scans)
+
+
 def read_source(name: str, where: str) -> tuple[Scan, ...]:
     """The scans of a source; what is missing from it is said on the error output. Raises InputError."""
     if name not in SOURCES:
@@ -34,13 +46,18 @@ def read_source(name: str, where: str) -> tuple[Scan, ...]:
     return listing.scans
 
 
+def was_forged(scan: Scan) -> bool:
+    """Whether a source knows a place where the scan was forged, as the genuine CT-GAN set does."""
+    return any(site.kind in FORGED for site in scan.sites)
+
+
 def read_untouched(name: str, where: str) -> tuple[Scan, ...]:
     """The scans of a source that nobody forged, to be forged or learnt from as untouched; the others are named.
 
     Raises InputError, also where there is none.
     """
     scans = read_source(name, where)
-    untouched = tuple(scan for scan in scans if not any(site.kind in FORGED for site in scan.sites))
+    untouched = tuple(scan for scan in scans if not was_forged(scan))
     if len(untouched) < len(scans):
         forged = ", ".join(scan.name for scan in scans if scan not in untouched)
         print(f"Left out, for they are forged already: {forged}.", file=sys.stderr)
