@@ -28,7 +28,14 @@ from training.evaluation.counts import Counts
 from training.evaluation.froc import NO_SITE, RATES, ProposedPlaces, froc, hits, sensitivity_interval
 from training.evaluation.resampling import patient_interval
 from training.evaluation.scans import TamperedArea, counts_2d, counts_3d
-from training.evaluation.slices import auc, auc_interval, counts_by_kind, detection_rate, slice_counts
+from training.evaluation.slices import (
+    auc,
+    auc_interval,
+    auc_within,
+    counts_by_kind,
+    detection_rate,
+    slice_counts,
+)
 from training.evaluation.voxels import mean_f1, voxel_counts
 
 # Ten slices: scores fall, forged ones are F.          F    F    u    F    u    u    F    u    u    u
@@ -80,6 +87,11 @@ class Slices(unittest.TestCase):
         self.assertEqual(detection_rate([True, False], [0.1, 0.9])[0], 0)
 
     def test_interval(self) -> None:
+        # Judge a orders its pairs wrongly in 1 of 4 and b in 0 of 2; c has no pair.
+        judged = [True, True, False, False, True, False, False, True]
+        scores, judges = [5, 8, 7, 3, 0.2, 0.1, 0.1, 9], list("aaaabbbc")
+        self.assertAlmostEqual(auc_within(judged, scores, judges), 5 / 6)
+        self.assertAlmostEqual(auc_within(judged, scores, ["one"] * 8), auc(judged, scores))
         low, high = auc_interval(FORGED, SCORES, np.arange(10), bootstraps=200)
         self.assertLess(low, 20 / 24)
         self.assertGreater(high, 20 / 24)
@@ -261,6 +273,7 @@ class BadInput(unittest.TestCase):
             ("no forged example among 0", lambda: auc([], [])),
             ("1 of 2 scores are not finite", lambda: auc([True, False], nan)),
             ("2 'forged', 3 'scores'", lambda: auc([True, False], [1, 2, 3])),
+            ("No judge scored both", lambda: auc_within([True, False], [1, 2], ["a", "b"])),
             ("3 'patients'", lambda: auc_interval([True, False], [1, 2], ["a", "b", "c"])),
             ("'scores' has 2 axes", lambda: auc([True, False], np.zeros((2, 2)))),
             ("false-alarm rate of 1.5", lambda: detection_rate([True, False], [0, 1], 1.5)),

@@ -414,7 +414,7 @@ class Figures(unittest.TestCase):
         heatmap[peak_at] = p
         empty = np.zeros((512, 512), np.int16)
         point = OperatingPoint("test", slice_threshold=p if flagged else 1.1, region_score=0.99)
-        return Judged(Slice(name, name, name, 0, empty, 0.7, forged=site), heatmap, p, point, RULE)
+        return Judged(Slice(name, name, name, 0, empty, 0.7, forged=site), heatmap, p, "0", point, RULE)
 
     def test_hand_made_case(self) -> None:
         judged = [
@@ -455,7 +455,7 @@ class Figures(unittest.TestCase):
                 2.5,
                 lesions=((139.5, 99.5),) if k == 5 else (),
             )
-            members.append(Judged(of_slice, warm if hot else cold, 0.97 if k == 5 else 0.1, point, RULE))
+            members.append(Judged(of_slice, warm if hot else cold, 0.97 if k == 5 else 0.1, "0", point, RULE))
         found = series_regions(members)
         self.assertEqual(
             (found["series_with_region"], found["slices"], found["slices_flagged"]), (["s"], 40, 10)

@@ -46,6 +46,23 @@ def auc(forged: ArrayLike, scores: ArrayLike) -> float:
     return float(roc_auc_score(truth, values))
 
 
+def auc_within(forged: ArrayLike, scores: ArrayLike, judges: ArrayLike) -> float:
+    """The AUC over pairs that the same judge scored: of models of several folds, whose scores need not be of one scale.
+
+    Raises InputError where no judge scored both a forged and an untouched example.
+    """
+    truth, values = labels_and_scores(forged, scores)
+    _, of = same_length("examples", scores=values, judges=judges)
+    pairs, won = 0, 0.0
+    for judge in np.unique(of):
+        rows = of == judge
+        own = int(truth[rows].sum() * (~truth[rows]).sum())
+        pairs, won = pairs + own, won + (own * roc_auc_score(truth[rows], values[rows]) if own else 0.0)
+    if not pairs:
+        raise InputError("No judge scored both forged and untouched examples: compare what one judge scored.")
+    return won / pairs
+
+
 def auc_interval(
     forged: ArrayLike, scores: ArrayLike, patients: ArrayLike, bootstraps: int = BOOTSTRAPS
 ) -> tuple[float, float]:
