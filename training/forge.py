@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from training.command import run_command
 from training.forged_file import SiteRecord, mask_path, read_sites, site_record, write_forged
 from training.forgers.forger import ForgedVolume, Forger
 from training.forgers.registry import NAMES, identity_of, make_forger, patients_seen
-from training.lung_sites import forged_at_random, random_lung_place
+from training.lung_sites import forged_at_random, lung_place_away
 from training.output_folder import check_settings
 from training.sites import Site, SiteKind
 from training.sources.catalogue import SOURCE_HELP, UNSEEN_HELP, of_unseen, read_untouched
@@ -98,19 +99,7 @@ def _forge_one(
             # Too near the border, most often: the next.
             continue
 
-    def place() -> tuple[int, int, int]:
-        for _ in range(100):
-            at = random_lung_place(volume, rng, inside=True)
-            away = [
-                np.linalg.norm(np.subtract(at, site.ijk) * volume.spacing_mm) - site.diameter_mm / 2
-                for site in taken
-            ]
-            if min(away, default=np.inf) > DRAWN_MM[1] / 2 + _APART_MM:
-                return at
-        raise InputError(
-            f"'{volume.source}' has no lung away from its other sites; ask for fewer sites a volume"
-        )
-
+    place = partial(lung_place_away, volume, taken, DRAWN_MM[1] / 2 + _APART_MM, rng)
     return forged_at_random(volume, forger, kind, rng, place, DRAWN_MM)[0]
 
 

@@ -1,4 +1,4 @@
-"""What became of the sites of forged volumes: one by one, summed up, and kept for the model's card."""
+"""What became of the sites of forged volumes: volume by volume, summed up, and kept for the model's card."""
 
 from __future__ import annotations
 
@@ -19,37 +19,46 @@ VOLUMES = "volumes.json"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one forged site: the score of its place, 0 where none that rises is on it, those of the places
-    elsewhere, and whether it is a region at the default operating point and how many others are."""
+class SiteOutcome:
+    """One forged site: whether the highest window of its slice is on it (or on another site), the score of its place,
+    0 where none that rises is on it, and whether that is a region at the default operating point."""
 
-    patient: str
-    series: str
-    forger: str
-    kind: SiteKind
     ijk: tuple[int, int, int]
     peak_on_site: bool
     score: float
-    elsewhere: tuple[float, ...]
     found: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One forged volume: its sites, the scores of the places elsewhere, and how many of those are regions."""
+
+    patient: str
+    forger: str
+    kind: SiteKind
+    sites: tuple[SiteOutcome, ...]
+    elsewhere: tuple[float, ...]
     false_regions: int
 
     @property
     def places(self) -> ProposedPlaces:
         """For FROC."""
-        on_site = [self.score] if self.score else []
-        hits = [0] * len(on_site) + [NO_SITE] * len(self.elsewhere)
-        return ProposedPlaces(self.patient, np.array([*on_site, *self.elsewhere]), np.array(hits, int), 1)
+        on_site = [(n, site.score) for n, site in enumerate(self.sites) if site.score]
+        hits = [n for n, _ in on_site] + [NO_SITE] * len(self.elsewhere)
+        scores = [*(score for _, score in on_site), *self.elsewhere]
+        return ProposedPlaces(self.patient, np.array(scores), np.array(hits, int), len(self.sites))
 
 
 def summary(made: Sequence[Outcome]) -> dict[str, Any]:
-    """What was found of some sites; sensitivity is that at no more than one wrong place in eight scans."""
+    """What was found in some volumes; sensitivity is that at no more than one wrong place in eight scans."""
     scans = [outcome.places for outcome in made]
+    sites = [site for outcome in made for site in outcome.sites]
     low, high = sensitivity_interval(scans, RATES[:1])[:, 0]
     return {
-        "sites": len(made),
-        "found": sum(o.found for o in made),
-        "peak_on_site": sum(o.peak_on_site for o in made),
+        "volumes": len(made),
+        "sites": len(sites),
+        "found": sum(site.found for site in sites),
+        "peak_on_site": sum(site.peak_on_site for site in sites),
         "false_regions": sum(o.false_regions for o in made),
         "sensitivity_at_1_8": round(float(froc(scans).at(RATES[:1])[0]), 4),
         "sensitivity_at_1_8_95": [round(float(low), 4), round(float(high), 4)],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import unittest
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,23 +45,36 @@ def hot(*places: tuple[int, float]) -> NDArray[np.float32]:
     return p
 
 
-def outcome(*places: tuple[int, float]) -> Outcome:
-    return judge(VOLUME, "patient", hot(*places), SITE, CHANGED, FORGER, RULE, 0.99)
+def outcome(*places: tuple[int, float], sites: Sequence[Site] = (SITE,)) -> Outcome:
+    return judge(VOLUME, "patient", hot(*places), sites, CHANGED, FORGER, RULE, 0.99)
 
 
 class EvaluateVolumes(unittest.TestCase):
     def test_a_place_is_on_the_site_or_elsewhere(self) -> None:
         on, off, both = outcome((20, 0.95)), outcome((40, 0.95)), outcome((20, 0.95), (40, 0.99))
-        self.assertEqual((on.series, on.found, on.peak_on_site, on.false_regions), ("series", True, True, 0))
-        self.assertEqual((off.score, off.found, off.peak_on_site, off.false_regions), (0, False, False, 1))
-        self.assertEqual((both.found, both.peak_on_site, both.false_regions), (True, False, 1))
+        self.assertEqual([(s.found, s.peak_on_site) for s in on.sites], [(True, True)])
+        self.assertEqual([(s.score, s.found, s.peak_on_site) for s in off.sites], [(0, False, False)])
+        self.assertEqual([(s.found, s.peak_on_site) for s in both.sites], [(True, False)])
+        self.assertEqual([of.false_regions for of in (on, off, both)], [0, 1, 1])
         # In other slices it is not on the site either.
         p = np.roll(hot((20, 0.95)), 26, axis=0)
-        far = judge(VOLUME, "p", p, SITE, CHANGED, FORGER, RULE, 0.99)
-        self.assertEqual((far.found, far.false_regions), (False, 1))
+        far = judge(VOLUME, "p", p, [SITE], CHANGED, FORGER, RULE, 0.99)
+        self.assertEqual((far.sites[0].found, far.false_regions), (False, 1))
         # Nor is it wrong there where the forger changed it too.
-        touched = judge(VOLUME, "p", p, SITE, ~CHANGED, FORGER, RULE, 0.99)
-        self.assertEqual((touched.found, touched.false_regions, touched.elsewhere), (False, 0, ()))
+        touched = judge(VOLUME, "p", p, [SITE], ~CHANGED, FORGER, RULE, 0.99)
+        self.assertEqual((touched.sites[0].found, touched.false_regions, touched.elsewhere), (False, 0, ()))
+
+    def test_a_volume_with_several_sites(self) -> None:
+        other = replace(SITE, ijk=(191, 191, 25))
+        forged = outcome((20, 0.95), (40, 0.99), sites=[SITE, other])
+        self.assertEqual([(s.found, s.peak_on_site) for s in forged.sites], [(True, True)] * 2)
+        self.assertEqual((forged.false_regions, forged.elsewhere), (0, ()))
+        one = outcome((40, 0.95), sites=[SITE, other])
+        self.assertEqual([s.found for s in one.sites], [False, True])
+        self.assertEqual((one.places.hits.tolist(), one.places.sites), ([1], 2))
+        told = summary([forged, one])
+        self.assertEqual((told["volumes"], told["sites"], told["found"]), (2, 4, 3))
+        self.assertEqual(told["sensitivity_at_1_8"], 0.75)
 
     def test_sums_and_sensitivity(self) -> None:
         found, missed, wrong = outcome((20, 0.95)), outcome(), outcome((20, 0.95), (40, 0.99))
@@ -88,11 +103,13 @@ class EvaluateVolumes(unittest.TestCase):
     def test_only_what_was_changed_is_swept_again(self) -> None:
         volume = Volume(phantoms.thick_walled_chest(40), np.diag([1.6, 1.6, 2.5, 1.0]), "phantom")
         untouched = np.full((40, *grid_shape(192, 192)), -1, np.float32)
-        site, changed, p = scan_forged(
-            volume, untouched, FORGER, "inject", Sweeper(bright_detector(), "cpu"), seed=0
+        sites, changed, p = scan_forged(
+            volume, untouched, FORGER, ["inject", "inject"], Sweeper(bright_detector(), "cpu"), seed=0
         )
         again = (p != -1).any(axis=(1, 2))
-        self.assertTrue(again[site.voxel[2]])
+        first, second = (np.array(site.ijk) for site in sites)
+        self.assertGreater(np.linalg.norm((first - second) * volume.spacing_mm), 32)
+        self.assertTrue(again[[site.voxel[2] for site in sites]].all())
         np.testing.assert_array_equal(again, changed.any(axis=(1, 2)))
         self.assertFalse(again.all())
         self.assertTrue((p[~again] == -1).all() and (p[again] >= 0).all())

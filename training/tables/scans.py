@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from training.evaluation.scans import TamperedArea
 from training.evaluation.voxels import voxel_counts
 from training.fit_slice_classifier import Fitted
 from training.forgers.forger import Forger
-from training.lung_sites import forged_at_random, random_lung_place
+from training.lung_sites import forge_apart
 from training.sites import Site, SiteKind
 from training.whole_file import whole
 
@@ -69,18 +68,13 @@ class ForgedScan:
 
 def forge_scan(volume: Volume, kinds: Sequence[SiteKind], forger: Forger, seed: int) -> ForgedScan:
     """Forge one place after the other; none for an untouched scan. Raises InputError where no place fits."""
-    rng = np.random.default_rng(seed)
-    hu, sites, areas = volume.hu, [], []
-    for kind in kinds:
-        so_far = replace(volume, hu=hu)
-        place = partial(random_lung_place, so_far, rng, off_the_ends=FROM_THE_ENDS, inside=True)
-        forged, site = forged_at_random(so_far, forger, kind, rng, place)
-        touched = np.flatnonzero(forged.changed_mask.any(axis=(1, 2)))
+    forged = forge_apart(volume, kinds, forger, np.random.default_rng(seed), off_the_ends=FROM_THE_ENDS)
+    areas = []
+    for site, mask in zip(forged.sites, forged.masks, strict=True):
+        touched = np.flatnonzero(mask.any(axis=(1, 2)))
         areas.append(TamperedArea(site.voxel[2], int(touched[0]), int(touched[-1])))
-        sites.append(site)
-        hu = forged.hu
-    changed = np.abs(hu.astype(np.int32) - volume.hu) >= CHANGED_HU
-    return ForgedScan(replace(volume, hu=hu), sites, areas, changed)
+    changed = np.abs(forged.volume.hu.astype(np.int32) - volume.hu) >= CHANGED_HU
+    return ForgedScan(forged.volume, forged.sites, areas, changed)
 
 
 def judge_scan(patient: str, scan: ForgedScan, sweeper: Sweeper, fitted: Fitted) -> JudgedScan:
