@@ -35,6 +35,9 @@ from training.out_of_fold import detector_sha256, out_of_fold_heatmaps, series_h
 from training.slices import Slice
 from training.volume_outcomes import read_summaries
 
+TEMPLATE = "training/configs/template.card.yaml"
+_TODO = "TODO"
+
 SITE_PX = 24
 """A peak within this distance of a forged site's centre is on the site."""
 
@@ -287,13 +290,17 @@ def read_judged(
 
 
 def _card_words(config: Path) -> dict[str, Any]:
-    """What the card says beside the numbers; raises InputError where the experiment has no words for it."""
+    """What the card says beside the numbers; raises InputError where the experiment has no words for it, or not all."""
     path = config.with_suffix(".card.yaml")
     if not path.is_file():
         raise InputError(
-            f"'{path}' is missing, the model card's words on what it was trained on: copy and edit ctgan-v2.card.yaml."
+            f"'{path}' is missing, the model card's words on what it was trained on: "
+            f"copy '{TEMPLATE}' to it and replace every {_TODO}."
         )
-    words: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    if _TODO in text:
+        raise InputError(f"'{path}' still holds {_TODO}: the model's card is to say what it was trained on.")
+    words: dict[str, Any] = yaml.safe_load(text)
     return words
 
 

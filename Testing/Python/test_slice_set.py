@@ -157,7 +157,12 @@ class FromLuna16(unittest.TestCase):
         train_detector.main([*places, "--fold", "0", "1", "2", "all", "--device", "cpu"])
         with contextlib.redirect_stdout(io.StringIO()) as said:
             fit_slice_classifier.main(places)
-            shutil.copy(ROOT / "training" / "configs" / "ctgan-v2.card.yaml", self.folder / "mine.card.yaml")
+            words = (ROOT / evaluate.TEMPLATE).read_text()
+            card = self.folder / "mine.card.yaml"
+            card.write_text(words)
+            with self.assertRaisesRegex(InputError, "still holds TODO"):
+                evaluate.main(places)
+            card.write_text(words.replace("[TODO, TODO]", "[0.5, 1.0]").replace("TODO", "some"))
             evaluate.main(places)
         self.assertIn("untouched series with a region", said.getvalue())
         runs = self.folder / "runs" / "mine"
