@@ -27,6 +27,8 @@ CASCADE = "cascade"
 PAPER_RUN = (9, 10)
 """The paper's rule: at least 9 of 10 consecutive slices."""
 _MOST_REGIONS = 20
+_OTHER_SITES = 2
+"""Hottest columns elsewhere that are left out of what is usual: the paper's scans are forged at up to three places."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ class RegionRule:
     ``location`` and ``scale`` are those of the Gumbel distribution that the hottest rises of untouched scans follow.
     A rise is a place's logit, averaged over ``stretch_mm`` (CT-GAN's generator repaints 20, but an injected nodule is
     shorter) and at least ``fewest_slices`` (fewer do not tell a forgery from a vessel), above what the scan's stretches
-    have elsewhere as their hottest place, in the median. "Elsewhere" begins ``own_mm`` from the place. A region ends
-    where the rise falls to ``outline`` of its peak; one wider than ``widest_mm`` in the slice's plane is no
-    small-region forgery (CT-GAN touches 42 mm) but an image that was processed as a whole, or a scanner the detector
-    does not know.
+    have elsewhere as their hottest place, in the median. "Elsewhere" begins ``own_mm`` from the place and leaves out
+    the two hottest columns there, which may be forged too. A region ends where the rise falls to ``outline`` of its
+    peak; one wider than ``widest_mm`` in the slice's plane is no small-region forgery (CT-GAN touches 42 mm) but an
+    image that was processed as a whole, or a scanner the detector does not know.
     """
 
     location: float
@@ -124,22 +126,28 @@ def find_regions(volume: Volume, heatmap: Heatmap, rule: RegionRule, score_thres
     for place in _places(volume, heatmap, rule):
         enough_lung = True
         score = rule.score(place.rise)
-        wide = max(_extent_mm(volume, place.box)[:2]) > rule.widest_mm
-        highest = highest if wide else max(highest, score)
+        if _is_wide(volume, place, rule):
+            too_wide += score >= score_threshold
+            continue
+        highest = max(highest, score)
         if score < score_threshold:
             break
-        if wide:
-            too_wide += 1
-            continue
         regions.append(_describe(len(regions) + 1, score, volume, heatmap, place))
         labels[place.box][place.mask] = len(regions)
     return FoundRegions(tuple(regions), labels, highest, too_wide, enough_lung)
 
 
 def hottest_rise(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> float:
-    """The highest rise of a scan, which a rule's ``location`` and ``scale`` are fitted to; 0 without lung."""
-    averaged = _stretched(place_logits(heatmap.p), rule.stretch(volume.spacing_mm[2]))
-    return max((peak.rise for peak in _peaks(volume, heatmap, averaged, rule)), default=0.0)
+    """The highest rise of a scan's places that are not too wide; 0 without lung.
+
+    A rule's ``location`` and ``scale`` are fitted to those of untouched scans.
+    """
+    places = _places(volume, heatmap, rule)
+    return next((place.rise for place in places if not _is_wide(volume, place, rule)), 0.0)
+
+
+def _is_wide(volume: Volume, place: _Place, rule: RegionRule) -> bool:
+    return max(_extent_mm(volume, place.box)[:2]) > rule.widest_mm
 
 
 def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Place]:
@@ -147,12 +155,17 @@ def _places(volume: Volume, heatmap: Heatmap, rule: RegionRule) -> Iterator[_Pla
     logits = place_logits(heatmap.p)
     averaged = _stretched(logits, rule.stretch(volume.spacing_mm[2]))
     taken = np.zeros(averaged.shape, bool)
+    before: list[tuple[int, int, int]] = []
     for peak in sorted(_peaks(volume, heatmap, averaged, rule), key=lambda peak: -peak.rise):
         if taken[peak.krc]:
             continue
         outline = peak.usual + rule.outline * peak.rise
         parts, _ = ndimage.label(averaged >= outline, np.ones((3, 3, 3)))
         whole = parts == parts[peak.krc]
+        # A lower outline may take in a higher place: then both are one, which is known already.
+        if any(whole[krc] for krc in before):
+            continue
+        before.append(peak.krc)
         taken |= whole
         mask = whole.copy()
         # Averaging reaches beyond the site; it ends where its own slices do. A weak place may have none that warm.
@@ -172,23 +185,17 @@ def _peaks(
     They end with a column that has too little lung beside it.
     """
     asked = heatmap.p > 0
-    judged = asked.any(axis=(1, 2))  # slices without lung would make any that has some look hot
-    if not judged.any():
+    if not asked.any():
         return
-    own = math.ceil(rule.own_mm / (STRIDE * volume.spacing_mm[0]))
+    own_c, own_r = (math.ceil(rule.own_mm / (STRIDE * mm)) for mm in volume.spacing_mm[:2])
     along = max(rule.stretch(volume.spacing_mm[2]), math.ceil(rule.own_mm / volume.spacing_mm[2]))
     left = averaged.copy()
     for _ in range(_MOST_REGIONS):
         r, c = _hottest(left)[1:]
-        around = (slice(max(0, r - own), r + own + 1), slice(max(0, c - own), c + own + 1))
-        beside = asked.sum(axis=(1, 2)) - asked[:, *around].sum(axis=(1, 2))
-        compared = beside[judged] >= NEIGHBOURS**2
-        # The median of fewer would be that of nothing, above which any place rises.
-        if compared.sum() < max(rule.fewest_slices, len(compared) // 2 + 1):
+        around = (slice(max(0, r - own_r), r + own_r + 1), slice(max(0, c - own_c), c + own_c + 1))
+        usual = _usual(averaged, asked, around, (own_r, own_c), rule)
+        if usual is None:
             return
-        elsewhere = averaged.copy()
-        elsewhere[:, *around] = -LIMIT
-        usual = float(np.median(elsewhere[judged].max(axis=(1, 2))))
         # A scan may be forged at several heights of one column.
         column, rises = left[:, *around], True
         while rises:
@@ -198,6 +205,36 @@ def _peaks(
             column[max(0, k - along) : k + along + 1] = -LIMIT
             rises = float(column.max()) > usual
         column[:] = -LIMIT
+
+
+def _usual(
+    averaged: NDArray[np.float32],
+    asked: NDArray[np.bool_],
+    around: tuple[slice, slice],
+    own: tuple[int, int],
+    rule: RegionRule,
+) -> float | None:
+    """What a scan's slices have as their hottest place elsewhere than ``around``, in the median; None with too little
+    lung there.
+
+    Where lung is left, the hottest columns elsewhere are left out, too: of two forged places that share most of their
+    slices, as in a short range, each would be what is usual for the other.
+    """
+    elsewhere, beside = averaged.copy(), asked.copy()
+    usual = None
+    for _ in range(1 + _OTHER_SITES):
+        elsewhere[:, *around], beside[:, *around] = -LIMIT, False
+        compared = np.count_nonzero(beside, axis=(1, 2)) >= NEIGHBOURS**2
+        judged = int(
+            asked.any(axis=(1, 2)).sum()
+        )  # slices without lung would make any that has some look hot
+        # The median of fewer would be that of nothing, above which any place rises.
+        if compared.sum() < max(rule.fewest_slices, judged // 2 + 1):
+            break
+        usual = float(np.median(elsewhere[compared].max(axis=(1, 2))))
+        r, c = _hottest(elsewhere)[1:]
+        around = (slice(max(0, r - own[0]), r + own[0] + 1), slice(max(0, c - own[1]), c + own[1] + 1))
+    return usual
 
 
 def _hottest(logits: NDArray[np.float32]) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from CTForgeryScanLib.glcm import LEVELS, cooccurrence
 from CTForgeryScanLib.heatmap import Heatmap
-from CTForgeryScanLib.regions import FoundRegions, RegionRule, find_regions
+from CTForgeryScanLib.regions import FoundRegions, RegionRule, find_regions, hottest_rise
 from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import heatmap_ijk_to_ras
 
@@ -112,12 +112,41 @@ class Regions(unittest.TestCase):
         (region,) = find(hot(range(5, 56), count=60), (0.7, 0.7, 2.5)).regions
         self.assertEqual(region.slices, (5, 55))
 
-    def test_a_site_in_most_slices_is_found_beside_a_hotter_one_in_few(self) -> None:
-        """The long one makes every other place of its slices look usual, the hotter one above all."""
+    def test_sites_that_share_their_slices_do_not_hide_one_another(self) -> None:
+        """None of them is what is usual in the scan, though they fill most of it."""
         long, short = hot(range(3, 24), count=30, at=4), hot(range(12, 18), count=30, at=40, p=0.97)
         found = find(np.maximum(long, short), (0.7, 0.7, 2.5))
-        self.assertEqual([region.slices for region in found.regions], [(3, 23)])
+        self.assertEqual([region.slices for region in found.regions], [(12, 17), (3, 23)])
         self.assertEqual(found.score, found.regions[0].score)
+        three = np.full((20, 90, 90), 0.05, np.float32)
+        for at, p in ((4, 0.95), (34, 0.96), (64, 0.97)):
+            three[2:18, at : at + 9, at : at + 9] = p
+        regions = find(three, (0.7, 0.7, 2.5)).regions
+        np.testing.assert_allclose(
+            [region.center_ijk[0] for region in regions], [287.5, 167.5, 47.5], atol=0.1
+        )
+
+    def test_a_wide_place_that_is_no_region_hides_no_score(self) -> None:
+        wide = np.full((60, 90, 90), 0.05, np.float32)
+        wide[20:40, 2:42, 2:42], wide[20:40, 75:84, 75:84] = 0.4, 0.3
+        found = find(wide, (0.7, 0.7, 2.5))
+        self.assertEqual((found.regions, found.too_wide), ((), 0))
+        self.assertAlmostEqual(found.score, RULE.score(np.log(0.3 / 0.7 * 19)), places=5)
+        matrix = np.diag([0.7, 0.7, 2.5, 1.0])
+        volume = Volume(np.zeros((60, 384, 384), np.int16), matrix, "test")
+        rise = hottest_rise(volume, Heatmap(wide, heatmap_ijk_to_ras(matrix)), RULE)
+        self.assertAlmostEqual(rise, np.log(0.3 / 0.7 * 19), places=4)
+
+    @settings(max_examples=20, deadline=None)
+    @given(st.integers(0, 2**32 - 1))
+    def test_no_region_takes_in_another(self, seed: int) -> None:
+        """A tall site whose slices differ is one region, or several, each with its own part."""
+        heatmap = hot(range(0), count=80)
+        logits = np.random.default_rng(seed).normal(1.5, 0.7, 17)
+        for k, logit in enumerate(logits, 30):
+            heatmap[k, 20:29, 20:29] = 1 / (1 + np.exp(-logit))
+        found = find(heatmap, (0.7, 0.7, 2.5))
+        self.assertEqual(set(np.unique(found.labels)) - {0}, {region.id for region in found.regions})
 
     def test_a_place_with_no_lung_beside_it_is_compared_with_nothing(self) -> None:
         alone = hot(range(60), p=0.2)
