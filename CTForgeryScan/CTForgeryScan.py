@@ -176,7 +176,10 @@ class CTForgeryScanLogic(ScriptedLoadableModuleLogic):
                 ).format(names=", ".join(missing))
             )
         model = str(model or cards.DEFAULT_MODEL)
-        cards.choose_operating_point(cards.read_card(cards.find_model(model)), operatingPoint or None)
+        folder = cards.find_model(model)
+        cards.choose_operating_point(cards.read_card(folder), operatingPoint or None)
+        if folder.parent != cards.models_folder():
+            model = str(folder.resolve())  # the worker runs in another folder
         self.job = ScanJob(volumeNode, ScanSettings(model, operatingPoint or None, device, slices))
         self._onChange = onChange
         job = self.job
@@ -634,14 +637,16 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.updateState()
 
     def _mayReplace(self, volume, slices):
-        """Whether the scan may begin: of fewer slices than the CT's result holds, only if the user says so."""
+        """Whether the scan may begin: where it leaves out slices of the CT's result, only if the user says so."""
         earlier = self.logic.result(volume)
-        held = len(earlier["slices"]) if earlier else 0
-        if slices is None or held <= slices[1] - slices[0]:
+        if slices is None or earlier is None or not earlier["slices"]:
+            return True
+        first, stop = earlier["parameters"]["slices"]
+        if slices[0] <= first and stop <= slices[1]:
             return True
         return slicer.util.confirmOkCancelDisplay(
-            _("The result of {held} slices will be replaced by one of {count}.").format(
-                held=held, count=slices[1] - slices[0]
+            _("The result of slices {first}–{last} will be replaced by one of slices {a}–{b}.").format(
+                first=first, last=stop - 1, a=slices[0], b=slices[1] - 1
             )
         )
 
@@ -710,9 +715,11 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._say(look.words)
 
     def _say(self, text, failed=False):
-        self.ui.statusLabel.text = text
-        # A red that reads on light and on dark.
-        self.ui.statusLabel.styleSheet = "QLabel { color: #d9534f; }" if failed else ""
+        label = self.ui.statusLabel
+        label.text = f"✗ {text}" if failed else text  # not by colour alone
+        dark = label.palette.color(qt.QPalette.Window).lightness() < 128
+        red = "#ff8a80" if dark else "#b3261e"
+        label.styleSheet = f"QLabel {{ color: {red}; font-weight: bold; }}" if failed else ""
 
     # --- The result ------------------------------------------------------------------------------------------------
 
@@ -806,11 +813,22 @@ class CTForgeryScanWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
             if not self.hasObserver(view, vtk.vtkCommand.ModifiedEvent, self.onViewChanged):
                 self.addObserver(view, vtk.vtkCommand.ModifiedEvent, self.onViewChanged)
+        # Also while another module is open: outlines over a CT that is not theirs would be believed.
+        for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+            if not self.hasObserver(view, vtk.vtkCommand.ModifiedEvent, self.onViewFilled):
+                self.addObserver(view, vtk.vtkCommand.ModifiedEvent, self.onViewFilled)
 
     def _ignoreViews(self):
         for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
             if self.hasObserver(view, vtk.vtkCommand.ModifiedEvent, self.onViewChanged):
                 self.removeObserver(view, vtk.vtkCommand.ModifiedEvent, self.onViewChanged)
+
+    def onViewFilled(self, caller, event):
+        """A view shows another CT, or the same again."""
+        from CTForgeryScanLib import views
+
+        if self.resultSection.result is not None:
+            views.keep_parts_to_views_of(self._shownVolume)
 
     def onViewChanged(self, caller, event):
         self.resultSection.markSliceInView()

@@ -18,7 +18,8 @@ from typing import Any
 
 from CTForgeryScanLib import __version__
 from CTForgeryScanLib.cards import DEFAULT_MODEL
-from CTForgeryScanLib.errors import CTForgeryScanError, InputError, OutputError, ScanCancelled
+from CTForgeryScanLib.errors import CTForgeryScanError, InputError, ModelError, OutputError, ScanCancelled
+from CTForgeryScanLib.formats import rounded
 from CTForgeryScanLib.process import end_with
 
 DONE, BAD_INPUT, SOME_FAILED, CANCELLED, READER_GONE = 0, 2, 3, 130, 141
@@ -258,12 +259,17 @@ def _result_name(source: str) -> str:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from CTForgeryScanLib.cards import list_models, models_folder
+    from CTForgeryScanLib.cards import model_folders, models_folder, read_card
 
-    cards = list_models()
-    if not cards:
+    folders = model_folders()
+    if not folders:
         raise InputError(f"No model lies in '{models_folder()}': install ctforgeryscan again.")
-    for card in cards:
+    for folder in folders:
+        try:
+            card = read_card(folder)
+        except ModelError as error:
+            print(error, file=sys.stderr)
+            continue
         print(f"{card['name']}: {card['description']}")
         print("  operating points:")
         for name, point in card["operating_points"].items():
@@ -271,7 +277,7 @@ def _models(args: argparse.Namespace) -> int:
             print(f"    {name}{default}: {point['text']}")
         for title, field in (("how well", "summary"), ("trained on", "training_data"), ("limits", "limits")):
             print(f"  {title}:")
-            for line in card[field]:
+            for line in card.get(field, ()):
                 print(f"    {line}")
     return DONE
 
@@ -392,7 +398,7 @@ def _show_result(args: argparse.Namespace, source: str, folder: Path, result: An
         size = " x ".join(f"{mm:.0f}" for mm in region.extent_mm)
         print(
             f"  region {region.id} ({region.source}): slices {region.slices[0]}-{region.slices[1]}, "
-            f"score {region.score:.2f}, centre RAS ({r:.1f}, {a:.1f}, {s:.1f}) mm, size {size} mm"
+            f"score {rounded(region.score)}, centre RAS ({r:.1f}, {a:.1f}, {s:.1f}) mm, size {size} mm"
         )
     _show_evidence([f.evidence for f in result.findings])
     print(f"  results in {folder} ({result.provenance['seconds']:.1f} s on {result.provenance['device']})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,18 @@ def models_folder() -> Path:
     return next((folder for folder in candidates if folder.is_dir()), candidates[0])
 
 
+def model_folders() -> list[Path]:
+    """The folders of the shipped models, by name."""
+    return [card.parent for card in sorted(models_folder().glob(f"*/{CARD}"))]
+
+
 def list_models() -> list[dict[str, Any]]:
-    """The cards of the shipped models, by name."""
-    return [read_card(card.parent) for card in sorted(models_folder().glob(f"*/{CARD}"))]
+    """The cards of the shipped models, by name, but for those that cannot be read: one spoils none of the others."""
+    cards = []
+    for folder in model_folders():
+        with suppress(ModelError):
+            cards.append(read_card(folder))
+    return cards
 
 
 def find_model(name: str | Path) -> Path:
@@ -57,9 +67,12 @@ def read_card(folder: Path) -> dict[str, Any]:
     """The card of the model in ``folder``; ModelError when it is missing or damaged."""
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        card["name"], card["sha256"], card["validated"], choose_operating_point(card)
+        card["name"], card["sha256"], card["validated"], card["description"], choose_operating_point(card)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"The model card '{folder / CARD}' is damaged: install the model again.") from error
+        raise ModelError(
+            f"The model card '{folder / CARD}' is damaged or not complete: install the model again, or complete it "
+            "with training.evaluate."
+        ) from error
     return dict(card)
 
 

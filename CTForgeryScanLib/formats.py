@@ -14,6 +14,11 @@ SEGMENT_COLOUR = (0.31, 0.78, 1.0)
 """Light blue, which stands out from every colour of the heatmap."""
 
 
+def rounded(p: float) -> str:
+    """A probability or a score in two digits; nothing is certain."""
+    return f"{p:.2f}" if p < 0.995 else "> 0.99"
+
+
 def write_slices(slices: Sequence[dict[str, Any]], path: Path) -> None:
     """The slices of ``result.json`` as CSV, one row a slice."""
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -32,7 +37,7 @@ def segment_fields(regions: Sequence[dict[str, Any]]) -> dict[str, str]:
     for n, region in enumerate(regions):
         fields |= {
             f"Segment{n}_ID": f"TamperedRegion_{region['id']}",
-            f"Segment{n}_Name": f"Tampered region {region['id']}",
+            f"Segment{n}_Name": f"Suspicious region {region['id']}",
             f"Segment{n}_LabelValue": str(region["id"]),
             f"Segment{n}_Layer": "0",
             f"Segment{n}_Color": " ".join(f"{c:g}" for c in SEGMENT_COLOUR),

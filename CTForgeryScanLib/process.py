@@ -49,7 +49,10 @@ class Outcome:
 
 
 class Worker:
-    """One run of ``python -m CTForgeryScanLib ARGUMENTS`` in a process of its own.
+    """One run of ``python -m CTForgeryScanLib ARGUMENTS`` in a process of its own, in the hand-over folder.
+
+    Files there are best given by their names alone: on Windows, ITK in a Python of its own opens no path that holds a
+    letter beyond ASCII, such as that of a user's temporary folder.
 
     It ends with the process that started it, however that ends.
 
@@ -66,11 +69,13 @@ class Worker:
         self._error: dict[str, Any] | None = None
         self._rest = b""
         command = [python, "-m", "CTForgeryScanLib", "--parent", str(os.getpid()), *arguments]
+        library = str(Path(__file__).resolve().parent.parent)
+        path = os.pathsep.join(filter(None, (library, os.environ.get("PYTHONPATH"))))
         with (folder / _EVENTS).open("wb") as events, (folder / _LOG).open("wb") as log:
             self._process = subprocess.Popen(
                 command,
-                cwd=Path(__file__).resolve().parent.parent,
-                env={**os.environ, "PYTHONUTF8": "1"},
+                cwd=folder,
+                env={**os.environ, "PYTHONUTF8": "1", "PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
                 stdout=events,
                 stderr=log,

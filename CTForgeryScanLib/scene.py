@@ -25,7 +25,7 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 
-from CTForgeryScanLib.formats import SEGMENT_COLOUR, segment_fields, write_slices
+from CTForgeryScanLib.formats import SEGMENT_COLOUR, rounded, segment_fields, write_slices
 from CTForgeryScanLib.windows import grid_shape, heatmap_ijk_to_ras
 
 RESULT, CT = "CTForgeryScanResult", "CTForgeryScanCT"
@@ -117,7 +117,8 @@ def dicom_files(volume: Any) -> list[str]:
     database = getattr(slicer, "dicomDatabase", None)
     if not uids or database is None or not database.isOpen:
         return []
-    return [path for uid in uids if (path := database.fileForInstance(uid))]
+    # The database knows the path also where the medium or the share is gone.
+    return [path for uid in uids if (path := database.fileForInstance(uid)) and Path(path).is_file()]
 
 
 # --- Geometry ------------------------------------------------------------------------------------------------------
@@ -364,7 +365,7 @@ def _fill_markers(volume: Any, regions: Sequence[dict[str, Any]]) -> None:
     node.SetLocked(False)
     node.RemoveAllControlPoints()
     for region in regions:
-        label = f"{region['id']} ({region['score']:.2f})"
+        label = f"{region['id']} ({rounded(region['score'])})"
         node.AddControlPoint(vtk.vtkVector3d(*centre_ras(volume, region)), label)
     node.SetLocked(True)
     node.GetDisplayNode().SetSelectedColor(*SEGMENT_COLOUR)

@@ -88,6 +88,30 @@ def show_parts(volume: Any, *, legend: bool, outlines: bool, markers: bool) -> N
     node = node_of(volume, MARKERS)
     if node is not None:
         node.GetDisplayNode().SetVisibility(markers)
+    keep_parts_to_views_of(volume)
+
+
+def keep_parts_to_views_of(volume: Any) -> None:
+    """Draw outlines and markers only where their CT is: over another one beside it they would be that one's.
+
+    Everywhere, in views to come too, while no slice view shows another CT.
+    """
+    shown = {
+        logic.GetSliceNode(): logic.GetSliceCompositeNode().GetBackgroundVolumeID()
+        for logic in _slice_logics()
+    }
+    wanted: list[str] = []
+    if any(other not in (None, "", volume.GetID()) for other in shown.values()):
+        wanted = [node.GetID() for node, of in shown.items() if of == volume.GetID()]
+        wanted += [node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLViewNode")]
+    for role in (SEGMENTATION, MARKERS):
+        node = node_of(volume, role)
+        display = node.GetDisplayNode() if node is not None else None
+        if display is None or list(display.GetViewNodeIDs() or ()) == wanted:
+            continue
+        display.RemoveAllViewNodeIDs()
+        for view in wanted:
+            display.AddViewNodeID(view)
 
 
 def hide_parts_of_others(volume: Any) -> None:

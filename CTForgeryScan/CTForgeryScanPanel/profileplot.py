@@ -70,10 +70,13 @@ class ProfilePlot:
             ]
             top = max(s["probability"] for s in here)
             colour = FLAGGED if any(s["flagged"] for s in here) else PLAIN
-            if any(s["k"] == self._inView for s in here):
-                painter.fillRect(_LEFT + x, _TOP, 1, tall, qt.QColor(47, 143, 216, 90))
             bar = max(1, round(top * tall))
             painter.fillRect(_LEFT + x, floor - bar, 1, bar, qt.QColor(colour))
+        at = next((n for n, s in enumerate(self._slices) if s["k"] == self._inView), None)
+        if at is not None:
+            # Over the bars, which it would vanish behind on the very slices that matter.
+            middle = _LEFT + round((at + 0.5) * columns / count)
+            painter.fillRect(middle - 1, _TOP, 3, tall, qt.QColor(IN_VIEW))
         line = floor - round(self._threshold * tall)
         pen = qt.QPen(words)
         pen.setStyle(qt.Qt.DashLine)

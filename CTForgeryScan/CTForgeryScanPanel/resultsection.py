@@ -11,6 +11,7 @@ from CTForgeryScanPanel.profileplot import ProfilePlot
 
 # White on these reads in the light and in the dark theme alike.
 VERDICT_COLOURS = {"suspicious": "#9c4a00", "no_tampering_found": "#1e6b3a", "not_assessable": "#4a5563"}
+OUTDATED_COLOUR = "#4a5563"
 
 REGION_COLUMNS = ("#", _("Found by"), _("Score"), _("Slices"), _("Centre (mm)"), _("Size (mm)"))
 SLICE_COLUMNS = (_("Slice"), _("Position S (mm)"), _("Probability"), _("Peak"))
@@ -69,11 +70,6 @@ class ResultSection:
         ui = self._ui
         ui.resultSection.visible = result is not None
         if result is not None:
-            ui.verdictLabel.text = texts.verdictText(result)
-            ui.verdictLabel.styleSheet = (
-                f"QLabel {{ background-color: {VERDICT_COLOURS[result['verdict']]}; color: white;"
-                " font-weight: bold; font-size: 14pt; padding: 8px; border-radius: 4px; }"
-            )
             self.fillNotes()
         self._fillEvidence()
         self._shownAt = self._jumpedTo = None
@@ -83,8 +79,19 @@ class ResultSection:
         ui.profileTitleLabel.visible = ui.profileLabel.visible = len(slices) > 1
 
     def fillNotes(self):
-        """Say what speaks against trusting the scan, such as that the CT was changed since."""
+        """Say the verdict, and what speaks against trusting it, such as that the CT was changed since."""
         if self._result is not None:
+            verdict, colour = texts.verdictText(self._result), VERDICT_COLOURS[self._result["verdict"]]
+            if not scene.is_as_scanned(self._volume):
+                verdict, colour = (
+                    _("Before the CT was changed: {verdict}").format(verdict=verdict),
+                    OUTDATED_COLOUR,
+                )
+            self._ui.verdictLabel.text = verdict
+            self._ui.verdictLabel.styleSheet = (
+                f"QLabel {{ background-color: {colour}; color: white;"
+                " font-weight: bold; font-size: 14pt; padding: 8px; border-radius: 4px; }"
+            )
             lines = [html.escape(sentence) for sentence in texts.notes(self._volume, self._result)]
             self._ui.notesLabel.text = "<br>".join(f"• {line}" for line in lines)
             self._ui.notesLabel.visible = bool(lines)

@@ -7,7 +7,6 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 import numpy as np
 import slicer
@@ -126,8 +125,8 @@ class ScanJob:
             return
         self._voxels = scene.checksum(self.volumeNode)
         settings = self.settings
-        arguments = ["scan", str(self._input), "-o", str(self._folder / "out"), "--progress", "json"]
-        arguments += ["--model", settings.model, "--device", settings.device, "--live", str(self._live)]
+        arguments = ["scan", self._input.name, "-o", "out", "--progress", "json"]
+        arguments += ["--model", settings.model, "--device", settings.device, "--live", self._live.name]
         if settings.operatingPoint is not None:
             arguments += ["--operating-point", settings.operatingPoint]
         if settings.slices is not None:
@@ -135,7 +134,7 @@ class ScanJob:
         headers = scene.dicom_files(self.volumeNode)
         if headers:
             self._headers.write_text("\n".join(headers), encoding="utf-8")
-            arguments += ["--header", str(self._headers)]
+            arguments += ["--header", self._headers.name]
         self._worker = Worker(arguments, self._folder, python=shutil.which("PythonSlicer") or sys.executable)
 
     def _listen(self):
@@ -181,7 +180,7 @@ class ScanJob:
         import SimpleITK as sitk
 
         yield
-        folder = Path(self._answer["folder"])
+        folder = self._folder / self._answer["folder"]
         path = folder / "result.json"
         result = json.loads(path.read_text(encoding="utf-8"))
         # The path of the hand-over says nothing to anyone, the name of the CT does.
@@ -223,7 +222,7 @@ class ScanJob:
         """The worker's error as the exception that the library would have raised here."""
         kind = getattr(errors, outcome.error, None)
         if kind is not None:
-            return kind(outcome.message.replace(str(self._input), self.volumeNode.GetName()))
+            return kind(outcome.message.replace(self._input.name, self.volumeNode.GetName()))
         message = outcome.message or _("The scan process ended without a result.")
         return RuntimeError(
             _("{message} The log is in '{log}'.").format(message=message, log=self._worker.log)

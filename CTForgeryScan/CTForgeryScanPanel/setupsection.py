@@ -29,6 +29,7 @@ class SetupSection:
         self._onChange = onChange
         self._packages = []
         self._devices = None
+        self._failure = ""
         self._worker = None
         self._timer = qt.QTimer()
         self._timer.setInterval(200)
@@ -82,7 +83,9 @@ class SetupSection:
         for event in self._worker.poll():
             if event["event"] == "check":
                 self._devices = event["devices"]
-        if self._worker.outcome is not None:
+        outcome = self._worker.outcome
+        if outcome is not None:
+            self._failure = outcome.message if outcome.status == "failed" else ""
             self._timer.stop()
             self._forget()
             self._show()
@@ -106,6 +109,8 @@ class SetupSection:
             return ""
         if self._worker is not None:
             return _line(None, _("Devices: looking…"))
+        if self._failure:
+            return _line(False, self._failure)
         if self._devices is None:
             return _line(None, _("Devices: press Check again to see which there are"))
         names = "; ".join(f"{name} ({text})" for name, text in self._devices)

@@ -107,10 +107,47 @@ def notes(volume, result):
     )
     return [
         *changed,
+        *_sameSite(result),
+        *_flaggedAlone(result),
         *(reason["text"] for reason in result["reasons"]),
+        *_notMade(result),
         *result["input"]["notes"],
         *result["provenance"]["notes"],
     ]
+
+
+def _sameSite(result):
+    """That regions which overlap may be one place, which several tests found."""
+    regions = result["regions"]
+    if any(_overlap(a, b) for n, a in enumerate(regions) for b in regions[:n]):
+        yield _("Regions overlap: one place, found by several tests, may be the same forgery.")
+
+
+def _overlap(a, b):
+    ranges = zip(a["extent_ijk"], b["extent_ijk"], strict=True)
+    return all(first <= other_last and other <= last for (first, last), (other, other_last) in ranges)
+
+
+def _flaggedAlone(result):
+    """What slices mean that are flagged though no region holds them."""
+    regions = [region["slices"] for region in result["regions"]]
+    alone = sum(s["flagged"] and not any(a <= s["k"] <= b for a, b in regions) for s in result["slices"])
+    if alone and (result["verdict"] == "no_tampering_found" or regions):
+        yield _(
+            "{count} slices are flagged alone: their neighbours do not agree on a place, so that they make no region."
+            " That happens in untouched scans too; look at them."
+        ).format(count=alone)
+
+
+def _notMade(result):
+    """Which tests that look for traces in the voxels could not be made."""
+    reasons = dict.fromkeys(
+        evidence["reason"]
+        for evidence in result["evidence"]
+        if not evidence["applicable"] and evidence["test"] in SOURCES
+    )
+    if reasons:
+        yield _("Not looked for: {reasons}").format(reasons=" ".join(reasons))
 
 
 def centreText(volume, region):

@@ -156,8 +156,9 @@ def _finding(volume: Volume, threshold: Threshold, excess: Excess, peak: Kji) ->
     ras = volume.ijk_to_ras_point(center)
     text = (
         f"About pixel ({i}, {j}) of slices {first} to {last} the finest detail of the noise is {np.exp(score):.1f} "
-        f"times as strong as in the lung around it (untouched scans stay below {np.exp(threshold.threshold):.1f}). "
-        "A scanner's noise changes slowly from place to place; here noise was added."
+        f"times as strong as in the lung around it "
+        f"({threshold.in_words(f'{np.exp(threshold.threshold):.1f} times')}). A scanner's noise changes slowly from "
+        "place to place; it looks as if noise was added here."
     )
     half = block_side(volume.spacing_mm) // 2
     limits = volume.shape[::-1]

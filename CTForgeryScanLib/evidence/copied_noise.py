@@ -127,9 +127,9 @@ def _finding(volume: Volume, noise: LungNoise, threshold: Threshold, copy: Copy)
     away = float(np.linalg.norm(np.subtract(ras, volume.ijk_to_ras_point(source))))
     text = (
         f"The noise in the lung about slice {site[2]}, pixel ({site[0]}, {site[1]}) is a copy of the noise about slice "
-        f"{source[2]}, pixel ({source[0]}, {source[1]}), {away:.0f} mm away (agreement {copy.score:.0f}; untouched "
-        f"scans stay below {copy.least(threshold):.1f}). No scanner repeats its noise; CT-GAN's touch-up copies it "
-        "from there to every place it repaints."
+        f"{source[2]}, pixel ({source[0]}, {source[1]}), {away:.0f} mm away (agreement {copy.score:.0f}; "
+        f"{threshold.in_words(f'{copy.least(threshold):.1f}')}). A scanner's noise does not repeat so; CT-GAN's "
+        "touch-up copies it from there to every place it repaints."
     )
     evidence = Evidence(
         TEST, True, None, True, copy.score, copy.least(threshold), (site[0], site[1], site[2]), ras, text

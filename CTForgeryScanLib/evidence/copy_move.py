@@ -217,8 +217,9 @@ def _finding(volume: Volume, noise: LungNoise, threshold: Threshold, match: Matc
     how = "mirrored " * (match.symmetry >= 4) + "turned " * (match.symmetry % 4 != 0)
     text = (
         f"The noise in the lung about slice {k}, pixel ({i}, {j}) is the {how or 'same '}noise of slice {sk}, pixel "
-        f"({si}, {sj}), {away:.0f} mm away (agreement {match.score:.0f}; untouched scans stay below "
-        f"{threshold.threshold:.1f}). No scanner repeats its noise: one place was copied over the other."
+        f"({si}, {sj}), {away:.0f} mm away (agreement {match.score:.0f}; "
+        f"{threshold.in_words(f'{threshold.threshold:.1f}')}). A scanner's noise does not repeat so: it looks as if "
+        "one place was copied over the other."
     )
     evidence = Evidence(TEST, True, None, True, match.score, threshold.threshold, (i, j, k), ras, text)
     extent = (

@@ -29,6 +29,10 @@ class Threshold:
         """How likely an untouched scan reaches this score, 0...1, by the fit to the worst untouched patient."""
         return -math.expm1(-math.exp(-(score - self.location) / self.scale))
 
+    def in_words(self, limit: str) -> str:
+        """What it means to reach ``limit``, the threshold as the test says it."""
+        return f"about 1 untouched scan in {1 / self.false_share:,.0f} is expected to reach {limit}"
+
 
 def thresholds_file() -> Path:
     """The shipped thresholds; ``training/fit_evidence_thresholds.py`` makes them and says how."""

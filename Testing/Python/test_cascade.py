@@ -11,6 +11,7 @@ import unittest
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import SimpleITK as sitk
@@ -19,13 +20,15 @@ import CTForgeryScanLib
 import golden
 import phantoms
 from CTForgeryScanLib.__main__ import main
-from CTForgeryScanLib.cards import DEFAULT_MODEL, list_models
-from CTForgeryScanLib.cascade import Progress, ScanResult, _unjudged
+from CTForgeryScanLib.assessable import Assessment
+from CTForgeryScanLib.cards import DEFAULT_MODEL, list_models, models_folder
+from CTForgeryScanLib.cascade import Progress, ScanResult, SliceResult, _unjudged
 from CTForgeryScanLib.errors import ModelError, ScanCancelled
 from CTForgeryScanLib.heatmap import Heatmap, Sweeper
 from CTForgeryScanLib.models import load_model
-from CTForgeryScanLib.picture import heatmap_on_pixels, overlay
-from CTForgeryScanLib.volume import load_volume
+from CTForgeryScanLib.picture import _View, draw, heatmap_on_pixels, overlay
+from CTForgeryScanLib.regions import CASCADE, Region
+from CTForgeryScanLib.volume import Volume, load_volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE
 from small_models import write_model
 from support import ROOT, SAMPLE, needs_shared_data, real_data
@@ -183,9 +186,23 @@ class Cards(unittest.TestCase):
                 "validated",
             ):
                 self.assertTrue(card[field], field)
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            self.assertEqual(main(["models"]), 0)
+        out, said = io.StringIO(), io.StringIO()
+        with tempfile.TemporaryDirectory() as folder:
+            # One's own model whose card is not complete yet hides none of the others.
+            for name in ("ctgan-v1", DEFAULT_MODEL):
+                (Path(folder) / name).symlink_to(models_folder() / name)
+            own = write_model(Path(folder) / "own") / "model.json"
+            card = json.loads(own.read_text())
+            del card["validated"], card["description"]
+            own.write_text(json.dumps(card))
+            with (
+                mock.patch("CTForgeryScanLib.cards.models_folder", lambda: Path(folder)),
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(said),
+            ):
+                self.assertEqual(main(["models"]), 0)
+                self.assertEqual([card["name"] for card in list_models()], ["ctgan-v1", DEFAULT_MODEL])
+        self.assertIn("complete it with training.evaluate", said.getvalue())
         for words in ("ctgan-v1", DEFAULT_MODEL, "trained on:", "limits:", "untouched series with a region"):
             self.assertIn(words, out.getvalue())
 
@@ -200,6 +217,44 @@ class Shown(unittest.TestCase):
         hu = np.full((192, 192), -850, np.int16)
         rows, columns = np.nonzero((overlay(hu, p) != overlay(hu, 0 * p)).any(axis=2))
         np.testing.assert_allclose((rows.mean(), columns.mean()), (4 * 22 + 15.5, 4 * 29 + 15.5), atol=1e-6)
+
+    def test_the_picture_looks_the_same_however_the_slices_are_stored(self) -> None:
+        rng = np.random.default_rng(0)
+        hu = rng.integers(-900, 200, (1, 192, 192)).astype(np.int16)
+        p = np.full((1, 41, 41), 0.05, np.float32)
+        p[0, 5:12, 20:30] = 0.9
+        pictures = []
+        for i, j in (
+            (1, 1),
+            (-1, 1),
+            (1, -1),
+            (-1, -1),
+        ):  # i to the left and j to posterior, or the other way
+            columns, rows = (95, 134) if i > 0 else (57, 96), (35, 62) if j > 0 else (129, 156)
+            extent = (columns, rows, (0, 0))
+            region = Region(1, CASCADE, 0.999, (0, 0, 0), (0, 0, 0), extent, (1, 1, 1), (0, 0), 0, True)
+            turned = np.s_[:, ::j, ::i]
+            matrix = np.diag([-0.7 * i, -0.7 * j, 2.5, 1.0])
+            result = ScanResult(
+                volume=Volume(np.ascontiguousarray(hu[turned]), matrix, "test"),
+                assessment=Assessment(True, ()),
+                verdict="suspicious",
+                probability=0.999,
+                regions=(region,),
+                slices=(SliceResult(0, 0.999, True, 0.9, None),),
+                heatmap=Heatmap(np.ascontiguousarray(p[turned]), np.eye(4)),
+                labels=None,
+                parameters={"slice_threshold": 0.5},
+                provenance={},
+                slices_of_input=1,
+            )
+            pictures.append(np.asarray(draw(result)))
+        for picture in pictures[1:]:
+            np.testing.assert_array_equal(picture, pictures[0])
+        # A slice that is not turned has its first column on the left: the patient's right.
+        self.assertEqual(_View.of(np.diag([-1.0, -1.0, 1.0, 1.0])), _View(False, False, "R", "L", "A"))
+        coronal = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+        self.assertEqual(_View.of(coronal), _View(False, False, "R", "L", "S"))
 
     def test_slices_that_were_passed_over_are_said(self) -> None:
         volume = load_volume((phantoms.chest(10, 192), phantoms.geometry()))

@@ -62,6 +62,24 @@ class Views(SceneCase):
         self.assertEqual(layers(), before)
         self.assertAlmostEqual(self.composite().GetForegroundOpacity(), 0.3)
 
+    def test_outlines_and_markers_lie_over_their_own_ct_alone(self) -> None:
+        import slicer
+
+        from CTForgeryScanLib import scene
+
+        volume, other = add_ct(name="A"), clean_ct("B")
+        self.show(volume)
+        yellow = slicer.app.layoutManager().sliceWidget("Yellow").sliceLogic().GetSliceCompositeNode()
+
+        def shown_in(name: str) -> set[bool]:
+            nodes = (scene.node_of(volume, role) for role in (scene.SEGMENTATION, scene.MARKERS))
+            return {node.GetDisplayNode().IsDisplayableInView(f"vtkMRMLSliceNode{name}") for node in nodes}
+
+        yellow.SetBackgroundVolumeID(other.GetID())
+        self.assertEqual((shown_in("Red"), shown_in("Yellow")), ({True}, {False}))
+        yellow.SetBackgroundVolumeID(volume.GetID())
+        self.assertEqual((shown_in("Red"), shown_in("Yellow")), ({True}, {True}))
+
     def test_a_scene_that_is_loaded_while_the_module_is_open_keeps_its_views_and_its_range(self) -> None:
         import slicer
 

@@ -98,7 +98,7 @@ class Copies(SceneCase):
         with mock.patch.object(self.logic, "exportResult", side_effect=RuntimeError("no segments")):
             self.widget.exportTo(self.folder)
         text = f"The result cannot be written to '{self.folder / 'CT'}': no segments"
-        self.assertEqual(self.widget.ui.statusLabel.text, text)
+        self.assertEqual(self.widget.ui.statusLabel.text, f"✗ {text}")
 
     def test_an_export_knows_the_segments_of_the_regions_that_are_left(self) -> None:
         from CTForgeryScanLib import scene
@@ -408,7 +408,7 @@ class Parts(SceneCase):
         self.addCleanup(setattr, slicer.util, "confirmOkCancelDisplay", confirm)
         self.logic.getParameterNode().lastSlice = 4
         self.widget.startScan()
-        self.assertEqual(asked, ["The result of 12 slices will be replaced by one of 5."])
+        self.assertEqual(asked, ["The result of slices 0–11 will be replaced by one of slices 0–4."])
         self.assertFalse(self.logic.job.isRunning)
 
     def test_neither_a_label_map_nor_an_empty_volume_is_taken_for_a_ct(self) -> None:
