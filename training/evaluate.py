@@ -30,8 +30,8 @@ from training.evaluation.calibration import brier, reliability
 from training.evaluation.plots import plot_reliability
 from training.evaluation.slices import auc, auc_interval, auc_within, counts_by_kind, detection_rate
 from training.experiment import arguments, read_experiment
-from training.fit_slice_classifier import FOLDS_JSON, OUT_OF_FOLD
-from training.out_of_fold import detector_sha256, out_of_fold_heatmaps, series_heatmaps
+from training.fit_slice_classifier import OUT_OF_FOLD
+from training.out_of_fold import FOLDS_JSON, detector_sha256, out_of_fold_heatmaps, series_heatmaps
 from training.slices import Slice
 from training.volume_outcomes import read_summaries
 
@@ -99,6 +99,7 @@ def slice_scores(judged: Sequence[Judged]) -> dict[str, Any]:
     scores: dict[str, Any] = {
         "auc": auc(forged, probability),
         "auc_95": auc_interval(forged, probability, [j.slice.patient for j in judged]),
+        "auc_by_fold": _auc_by_fold(judged),
         "auc_within_folds": auc_within(forged, probability, [j.fold for j in judged]),
         "auc_first_stage_peak": auc(forged, [j.peak for j in judged]),
         "found_at_1_percent": detection_rate(forged, probability)[0],
@@ -118,6 +119,17 @@ def slice_scores(judged: Sequence[Judged]) -> dict[str, Any]:
             "f1_balanced": balanced[kind].f1,
         }
     return scores
+
+
+def _auc_by_fold(judged: Sequence[Judged]) -> dict[str, float]:
+    """Where a fold holds both classes."""
+    found = {}
+    for fold in sorted({j.fold for j in judged}):
+        of_fold = [j for j in judged if j.fold == fold]
+        forged = [bool(j.slice.forged) for j in of_fold]
+        if 0 < sum(forged) < len(forged):
+            found[fold] = round(auc(forged, [j.probability for j in of_fold]), 4)
+    return found
 
 
 def series_regions(judged: Sequence[Judged]) -> dict[str, Any]:
@@ -190,7 +202,10 @@ def table(results: dict[str, Any]) -> list[str]:
             "slice AUC, forged against untouched",
             f"{scores['auc']:.4f} (95 % by patient: {low:.4f}–{high:.4f})",
         ),
-        ("the same, of slices that the same fold judged", f"{scores['auc_within_folds']:.4f}"),
+        (
+            "the same, of slices that the same fold judged (by fold)",
+            f"{scores['auc_within_folds']:.4f} ({', '.join(f'{a:.3f}' for a in scores['auc_by_fold'].values())})",
+        ),
         ("slice AUC of the first stage alone (highest window)", f"{scores['auc_first_stage_peak']:.4f}"),
         (
             "forged slices found where 1 % of the untouched are (threshold chosen on them)",
@@ -249,9 +264,9 @@ def read_judges(runs: Path, point: str | None = None) -> dict[str, tuple[Operati
 
     Raises InputError when it was not run yet, or before a fold was trained anew.
     """
-    if not (runs / FOLDS_JSON).is_file():
+    if missing := [name for name in (FOLDS_JSON, OUT_OF_FOLD) if not (runs / name).is_file()]:
         raise InputError(
-            f"'{runs}' holds no {FOLDS_JSON}: run python -m training.fit_slice_classifier first."
+            f"'{runs}' holds no {missing[0]}: run python -m training.fit_slice_classifier first."
         )
     by_fold = json.loads((runs / FOLDS_JSON).read_text(encoding="utf-8"))
     for fold, fitted in by_fold.items():
@@ -278,10 +293,15 @@ def read_judged(
     It is judged at the named operating point, or the default one. Raises InputError as ``out_of_fold_heatmaps`` and
     ``read_judges``.
     """
-    maps = out_of_fold_heatmaps(slices, fold_of, runs, training)
+    judges = read_judges(runs, point)
     with (runs / OUT_OF_FOLD).open(newline="", encoding="utf-8") as file:
         said = {row["name"]: (row["fold"], float(row["probability"])) for row in csv.DictReader(file)}
-    judges = read_judges(runs, point)
+    if unknown := [s.name for s in slices if s.name not in said]:
+        raise InputError(
+            f"'{runs / OUT_OF_FOLD}' lacks {len(unknown)} slices of the data (such as {unknown[0]}): "
+            "run python -m training.fit_slice_classifier again."
+        )
+    maps = out_of_fold_heatmaps(slices, fold_of, runs, training)
     judged = []
     for s in slices:
         fold, probability = said[s.name]

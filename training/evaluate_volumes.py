@@ -12,6 +12,7 @@ model's card, and every volume.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from itertools import cycle, islice
 
@@ -102,11 +103,16 @@ def judge(
     found = []
     for site, of_site in zip(sites, hits, strict=True):
         r, c = np.unravel_index(np.argmax(p[site.voxel[2]]), p.shape[1:])
+        peak = (STRIDE * c + CENTRE, STRIDE * r + CENTRE)
         best = max((hit.score for hit in of_site), default=0.0)
         found.append(
             SiteOutcome(
                 ijk=site.voxel,
-                peak_on_site=any(_near((STRIDE * c + CENTRE, STRIDE * r + CENTRE), s.voxel) for s in sites),
+                peak_on_site=any(
+                    _near(peak, other.voxel)
+                    for other in sites
+                    if abs(other.voxel[2] - site.voxel[2]) <= reach
+                ),
                 score=round(best, 6),
                 found=best >= score,
             )
@@ -159,6 +165,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     for series in SERIES:
         volume = load_volume(args.data / "ct" / series)
+        if series not in fold_of:
+            raise InputError(f"'{config.folds}' has no fold for {series}: these folds are of other data.")
         fold = fold_of[series]
         point, rule = judges[str(fold)]
         sweeper = Sweeper(load_detector(args.runs / f"fold-{fold}" / DETECTOR, training))
@@ -167,13 +175,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             for n, kind in enumerate(islice(cycle(forger.kinds), VOLUMES)):
                 seed = VOLUMES * SERIES.index(series) + n
                 kinds = [kind] * args.each
-                sites, changed, p = scan_forged(volume, untouched, forger, kinds, sweeper, seed)
+                try:
+                    sites, changed, p = scan_forged(volume, untouched, forger, kinds, sweeper, seed)
+                except InputError as error:
+                    print(f"Left out: {error}", file=sys.stderr, flush=True)
+                    continue
                 # Each of these series has a patient to itself, whom it is named after.
                 outcome = judge(volume, series, p, sites, changed, forger, rule, point.region_score)
                 outcomes[_row(forger, kind, args.each)].append(outcome)
                 print(outcome, flush=True)
-    keep_outcomes(outcomes, args.runs)
+    keep_outcomes({name: made for name, made in outcomes.items() if made}, args.runs)
     for name, made in outcomes.items():
+        if not made:
+            continue
         told = summary(made)
         low, high = told["sensitivity_at_1_8_95"]
         print(

@@ -39,13 +39,18 @@ from CTForgeryScanLib.slice_classifier import SliceClassifier, slice_features
 from training.command import run_command
 from training.config import Config
 from training.experiment import arguments, read_experiment
-from training.out_of_fold import detector_sha256, load_detector, out_of_fold_heatmaps, series_heatmaps
+from training.out_of_fold import (
+    FOLDS_JSON,
+    detector_sha256,
+    load_detector,
+    out_of_fold_heatmaps,
+    series_heatmaps,
+)
 from training.slices import Slice
 
 Maps = Mapping[str, NDArray[np.float32]]
 
 OUT_OF_FOLD = "out-of-fold.csv"
-FOLDS_JSON = "folds.json"
 _INNER_FOLDS = 4
 _FEWEST_PATIENTS = 3
 _PREDICTED = 0.99

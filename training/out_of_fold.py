@@ -25,6 +25,9 @@ from training.slices import Slice
 from training.tensor_file import read_arrays, read_header, read_tensors
 from training.whole_file import whole
 
+FOLDS_JSON = "folds.json"
+"""By fold what ``fit_slice_classifier`` fitted: thresholds and region rule."""
+
 
 def load_detector(path: Path, training: Config | None = None) -> LocalDetector:
     """The detector that ``train_detector`` wrote.

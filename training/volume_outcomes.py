@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from training.evaluation.froc import NO_SITE, RATES, ProposedPlaces, froc, sensitivity_interval
-from training.out_of_fold import detector_sha256
+from training.out_of_fold import FOLDS_JSON, detector_sha256
 from training.sites import SiteKind
 from training.whole_file import whole
 
@@ -66,19 +67,19 @@ def summary(made: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def keep_outcomes(made: Mapping[str, Sequence[Outcome]], runs: Path) -> None:
-    """Write into ``volumes.json`` what was found, beside what is there of other forgers and of the same detectors."""
+    """Write into ``volumes.json`` what was found, beside what is there of other forgers and of the same judges."""
     path = runs / VOLUMES
     rows = _kept(runs) | {
         name: summary(outcomes) | {"outcomes": [asdict(outcome) for outcome in outcomes]}
         for name, outcomes in made.items()
     }
-    content = {"detectors": _detectors(runs), "forgers": rows}
+    content = {"judges": _judges(runs), "forgers": rows}
     with whole(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read_summaries(runs: Path) -> dict[str, dict[str, Any]]:
-    """By "forger, kind" the ``summary`` that was kept; nothing where none was, or of other detectors."""
+    """By "forger, kind" the ``summary`` that was kept; nothing where none was, or of other judges."""
     return {
         name: {key: value for key, value in row.items() if key != "outcomes"}
         for name, row in _kept(runs).items()
@@ -91,9 +92,11 @@ def _kept(runs: Path) -> dict[str, dict[str, Any]]:
         return {}
     content = json.loads(path.read_text(encoding="utf-8"))
     rows: dict[str, dict[str, Any]] = content["forgers"]
-    return rows if content["detectors"] == _detectors(runs) else {}
+    return rows if content.get("judges") == _judges(runs) else {}
 
 
-def _detectors(runs: Path) -> dict[str, str]:
+def _judges(runs: Path) -> dict[str, str]:
+    """Of what the outcomes are: each fold's detector, and the rules and thresholds of all."""
     folds = sorted(path.name.removeprefix("fold-") for path in runs.glob("fold-[0-9]*"))
-    return {fold: detector_sha256(runs, fold) for fold in folds}
+    rules = hashlib.sha256((runs / FOLDS_JSON).read_bytes()).hexdigest()
+    return {FOLDS_JSON: rules} | {fold: detector_sha256(runs, fold) for fold in folds}

@@ -91,12 +91,17 @@ class EvaluateVolumes(unittest.TestCase):
             detector = runs / "fold-0" / "detector.safetensors"
             detector.parent.mkdir()
             detector.write_bytes(b"one")
+            (runs / "folds.json").write_text("{}")
             keep_outcomes({"splice, inject": [outcome((20, 0.95))]}, runs)
             keep_outcomes({"splice, remove": [outcome()]}, runs)
             kept = read_summaries(runs)
             self.assertEqual(
                 {name: row["found"] for name, row in kept.items()}, {"splice, inject": 1, "splice, remove": 0}
             )
+            (runs / "folds.json").write_text('{"0": "other thresholds"}')
+            self.assertEqual(read_summaries(runs), {})
+            (runs / "folds.json").write_text("{}")
+            self.assertEqual(len(read_summaries(runs)), 2)
             detector.write_bytes(b"another")
             self.assertEqual(read_summaries(runs), {})
 

@@ -20,7 +20,7 @@ from CTForgeryScanLib.volume import Volume
 from CTForgeryScanLib.windows import CENTRE, STRIDE, heatmap_ijk_to_ras
 from training.evaluate_volumes import FROM_THE_ENDS
 from training.evaluation.counts import Counts
-from training.evaluation.froc import ProposedPlaces, hits
+from training.evaluation.froc import NO_SITE, ProposedPlaces, hits
 from training.evaluation.scans import TamperedArea
 from training.evaluation.voxels import voxel_counts
 from training.fit_slice_classifier import Fitted
@@ -58,11 +58,12 @@ class JudgedScan:
 
 @dataclass(frozen=True)
 class ForgedScan:
-    """A scan after all its forgeries: the slices of each, and which voxels differ visibly, bool [k, j, i]."""
+    """A scan after all its forgeries: each one's slices, and which voxels differ at all and visibly, bool [k, j, i]."""
 
     volume: Volume
     sites: list[Site]
     areas: list[TamperedArea]
+    touched: NDArray[np.bool_]
     changed: NDArray[np.bool_]
 
 
@@ -73,28 +74,41 @@ def forge_scan(volume: Volume, kinds: Sequence[SiteKind], forger: Forger, seed: 
     for site, mask in zip(forged.sites, forged.masks, strict=True):
         touched = np.flatnonzero(mask.any(axis=(1, 2)))
         areas.append(TamperedArea(site.voxel[2], int(touched[0]), int(touched[-1])))
-    changed = np.abs(forged.volume.hu.astype(np.int32) - volume.hu) >= CHANGED_HU
-    return ForgedScan(forged.volume, forged.sites, areas, changed)
+    difference = np.abs(forged.volume.hu.astype(np.int32) - volume.hu)
+    return ForgedScan(forged.volume, forged.sites, areas, difference > 0, difference >= CHANGED_HU)
 
 
 def judge_scan(patient: str, scan: ForgedScan, sweeper: Sweeper, fitted: Fitted) -> JudgedScan:
-    """Sweep the scan and ask slice classifier and region rule, at the default operating point."""
+    """Sweep the scan and ask slice classifier and region rule, at the default operating point.
+
+    A slice is flagged for itself or in a region, as a scan does it. A place elsewhere is wrong only where nothing was
+    touched, as in ``evaluate_volumes``.
+    """
     point = next(iter(fitted.points.values()))
     p = np.stack(list(sweeper.sweep(scan.volume.hu)))
     heatmap = Heatmap(p, heatmap_ijk_to_ras(scan.volume.ijk_to_ras))
-    every = find_regions(scan.volume, heatmap, fitted.rule, 0.0).regions
     found = find_regions(scan.volume, heatmap, fitted.rule, point.region_score)
-    on = hits(
-        [region.center_ras for region in every],
+    flagged = fitted.classifier.probability(p) >= point.slice_threshold
+    for region in found.regions:
+        flagged[region.slices[0] : region.slices[1] + 1] = True
+    places = find_regions(scan.volume, heatmap, fitted.rule, 0.0).regions
+    nearest = hits(
+        [region.center_ras for region in places],
         [scan.volume.ijk_to_ras_point(site.ijk) for site in scan.sites],
         ON_SITE_MM,
     ).tolist()
+    told = [
+        (site, region)
+        for site, region in zip(nearest, places, strict=True)
+        if site != NO_SITE or not scan.touched[tuple(round(n) for n in region.center_ijk[::-1])]
+    ]
+    on, every = [site for site, _ in told], [region for _, region in told]
     on_site = [site for site, region in zip(on, every, strict=True) if region.score >= point.region_score]
     return JudgedScan(
         patient=patient,
         series=scan.volume.source,
         spacing_mm=scan.volume.spacing_mm[2],
-        flagged=(fitted.classifier.probability(p) >= point.slice_threshold).tolist(),
+        flagged=flagged.tolist(),
         areas=scan.areas,
         scores=[region.score for region in every],
         hits=on,
