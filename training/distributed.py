@@ -33,11 +33,12 @@ class Group:
         """Whether this process is the one that writes."""
         return self.rank == 0
 
-    def check(self, batch: int) -> None:
-        """Raises InputError when a batch cannot be shared out evenly."""
-        if batch % self.size:
+    def check(self, batch: int, *, evenly: bool = True) -> None:
+        """Raises InputError when a batch cannot be shared out, ``evenly`` or by shares that differ by one."""
+        if batch % self.size if evenly else batch < self.size:
+            wanted = "a number that divides it" if evenly else "fewer"
             raise InputError(
-                f"A batch of {batch} cannot be shared by {self.size} processes: choose a number that divides it."
+                f"A batch of {batch} cannot be shared by {self.size} processes: choose {wanted}."
             )
 
     def share(self) -> slice:

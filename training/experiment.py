@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +27,12 @@ class Experiment:
     def training(self) -> Config:
         """What a detector is trained by, and known by later."""
         return training_of(self.config, self.fold_of)
+
+    @property
+    def data(self) -> str:
+        """SHA-256 of which slices there are, and whose."""
+        patients = sorted((s.name, s.patient) for s in self.slices)
+        return hashlib.sha256(json.dumps(patients).encode()).hexdigest()
 
 
 def training_of(config: Config, fold_of: Mapping[str, int]) -> Config:

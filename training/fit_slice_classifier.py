@@ -81,6 +81,7 @@ def fit(slices: Sequence[Slice], maps: Maps, config: Config) -> Fitted:
     cross-validation, but not below even odds. One principal component is kept (``SliceClassifier`` says why), so the
     SVM places a boundary on a line and its C hardly matters.
     """
+    _check_enough(slices)
     features = np.stack([slice_features(maps[s.name]) for s in slices])
     forged = np.array([bool(s.forged) for s in slices])
     patients = np.array([s.patient for s in slices])
@@ -110,6 +111,16 @@ def fit(slices: Sequence[Slice], maps: Maps, config: Config) -> Fitted:
             region_score=1 - allowed.in_100_scans / 100,
         )
     return Fitted(classifier, fit_rule(slices, maps), points)
+
+
+def _check_enough(slices: Sequence[Slice]) -> None:
+    """Raises InputError where the slices do not suffice for an inner cross-validation by patient."""
+    forged, all_of_them = {s.patient for s in slices if s.forged}, {s.patient for s in slices}
+    if len(forged) < 2 or len(all_of_them) < _INNER_FOLDS:
+        raise InputError(
+            f"The second stage has {len(all_of_them)} patients to learn from, {len(forged)} of them forged: outside "
+            f"every fold give {_INNER_FOLDS} or more, 2 of them forged."
+        )
 
 
 def fit_rule(slices: Sequence[Slice], maps: Maps) -> RegionRule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,8 @@ def load_detector(path: Path, training: Config | None = None) -> LocalDetector:
         raise InputError(
             f"'{path}' was trained by another configuration or other folds: give another --runs, or remove it."
         )
+    if written is None:
+        raise InputError(f"'{path}' is not of training.train_detector: give the --runs of such a training.")
     detector = LocalDetector(**json.loads(header["config"]))
     detector.load_state_dict(read_tensors(path))
     return detector.eval()
@@ -83,28 +85,26 @@ class SeriesHeatmap(Series):
     heatmap: Heatmap
 
 
-def untouched_series(slices: Sequence[Slice]) -> list[Series]:
-    """The untouched series among ``slices``, by name."""
+def untouched_series(slices: Sequence[Slice]) -> Iterator[Series]:
+    """The untouched series among ``slices``, by name; one at a time, for together they may not fit into memory."""
     members: dict[str, list[Slice]] = defaultdict(list)
     for s in slices:
         if s.between_mm and not s.forged:
             members[s.series].append(s)
-    found = []
     for name, of_series in sorted(members.items()):
         ordered = sorted(of_series, key=lambda s: s.k)
         matrix = np.diag([ordered[0].spacing_mm, ordered[0].spacing_mm, ordered[0].between_mm, 1.0])
-        found.append(Series(tuple(ordered), Volume(np.stack([s.hu for s in ordered]), matrix, name)))
-    return found
+        yield Series(tuple(ordered), Volume(np.stack([s.hu for s in ordered]), matrix, name))
 
 
-def series_heatmaps(slices: Sequence[Slice], maps: Mapping[str, NDArray[np.float32]]) -> list[SeriesHeatmap]:
+def series_heatmaps(
+    slices: Sequence[Slice], maps: Mapping[str, NDArray[np.float32]]
+) -> Iterator[SeriesHeatmap]:
     """The untouched series among ``slices``, with the heatmaps [r, c] that ``maps`` holds by slice name."""
-    found = []
     for series in untouched_series(slices):
         p = np.stack([maps[s.name] for s in series.slices])
         heatmap = Heatmap(p, heatmap_ijk_to_ras(series.volume.ijk_to_ras))
-        found.append(SeriesHeatmap(series.slices, series.volume, heatmap))
-    return found
+        yield SeriesHeatmap(series.slices, series.volume, heatmap)
 
 
 def _heatmaps(

@@ -35,7 +35,7 @@ from training.sites import FORGED, SiteKind
 from training.slices import Slice, SliceSite
 from training.sources.catalogue import SOURCE_HELP, UNSEEN_HELP, of_unseen, read_sources, was_forged
 from training.sources.scan import Scan
-from training.stored_slices import SETTINGS, records_path, store_slices
+from training.stored_slices import SETTINGS, mark_finished, records_path, store_slices
 from training.touched_block import sites_reaching
 
 AROUND = 2
@@ -199,6 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         },
     )
     make(scans, forged, forgers, args.sites, args.whole, args.seed, args.out)
+    mark_finished(args.out)
     print(f"The slices are in {args.out}: give it to the trainings as --data.")
 
 

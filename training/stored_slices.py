@@ -5,8 +5,10 @@ LUNA16's slices do not fit into memory; of mapped ones only those are there that
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from training.whole_file import whole
 
 SETTINGS = "slice-set.json"
 """The file by which a folder of stored slices is known, and what it was made with."""
+_FINISHED = "finished"
 _RECORDS = ".slices.json"
 _TOLD = [f.name for f in fields(Slice) if f.name not in ("hu", "hot", "twin")]
 
@@ -38,8 +41,21 @@ def store_slices(slices: Sequence[Slice], folder: Path, name: str) -> None:
         part.write_text(json.dumps(told) + "\n", encoding="utf-8")
 
 
+def mark_finished(folder: Path) -> None:
+    """Say that all scans of the set are there: until then it is not read."""
+    (folder / _FINISHED).touch()
+
+
 def read_stored_slices(folder: Path) -> list[Slice]:
-    """The slices of every scan that is stored, by scan. Raises InputError for damaged files and for none at all."""
+    """The slices of every scan that is stored, by scan.
+
+    Raises InputError for damaged files, for a set that is not finished, and for none at all.
+    """
+    if not (folder / _FINISHED).exists():
+        raise InputError(
+            f"'{folder}' is not finished: give training.slice_set again, which goes on where it was."
+        )
+    _allow_many_files()
     slices: list[Slice] = []
     for path in sorted(folder.glob(f"*{_RECORDS}")):
         name = path.name.removesuffix(_RECORDS)
@@ -47,13 +63,26 @@ def read_stored_slices(folder: Path) -> list[Slice]:
             records = json.loads(path.read_text(encoding="utf-8"))
             planes = np.load(_planes_path(folder, name), mmap_mode="r")
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EMFILE:
+                raise InputError(
+                    f"'{folder}' holds more scans than this system lets a program open: raise the limit (ulimit -n)."
+                ) from error
             raise InputError(
                 f"'{path}' or its planes cannot be read ({error}): remove both and give training.slice_set again."
             ) from error
         slices += [_slice(record, plane) for record, plane in zip(records, planes, strict=True)]
     if not slices:
-        raise InputError(f"'{folder}' holds no slices yet: finish training.slice_set first.")
+        raise InputError(f"'{folder}' holds no slices: make it with other sources or forgers.")
     return slices
+
+
+def _allow_many_files() -> None:
+    """A scan that is mapped keeps a file open; macOS allows 256 of them until it is asked."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource  # not on Windows, which has no such limit
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _planes_path(folder: Path, name: str) -> Path:

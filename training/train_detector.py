@@ -80,9 +80,9 @@ def train(
     ``start`` are the weights of a detector with one head to begin with.
 
     Several processes share each batch. The worst windows are then chosen in each share, so the weights differ a
-    little from those that one process trains.
+    little from those that one process trains; where the shares differ by one crop, all still count the same.
     """
-    group.check(config.mix.total)
+    group.check(config.mix.total, evenly=False)
     torch.manual_seed(config.seed)
     network = LocalDetector(config.width, TASKS, config.half_turn).to(group.device)
     if start:
@@ -200,6 +200,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             trained = folder / DETECTOR
             if trained.exists():
                 load_detector(trained, experiment.training)
+                # Those that were trained before this was noted say nothing of their slices.
+                if read_header(trained).get("slices", experiment.data) != experiment.data:
+                    raise InputError(
+                        f"'{trained}' was trained on other slices than '{args.data}' holds: give another --runs."
+                    )
                 print(f"{folder} is done")
                 continue
             folder.mkdir(parents=True, exist_ok=True)
@@ -225,6 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 facts = {
                     "config": json.dumps(detector.config),
                     "training": json.dumps(as_json(experiment.training)),
+                    "slices": experiment.data,
                 }
                 with whole(trained) as part:
                     save_file(detector.state_dict(), part, facts)

@@ -268,6 +268,9 @@ class Training(unittest.TestCase):
             self.train(replace(CONFIG, precision="float16"), "b")
         with self.assertRaisesRegex(InputError, "cannot be shared by 3 processes"):
             Group(torch.device("cpu"), 0, 3).check(CONFIG.batch)
+        Group(torch.device("cpu"), 0, 3).check(35, evenly=False)
+        with self.assertRaisesRegex(InputError, "choose fewer"):
+            Group(torch.device("cpu"), 0, 3).check(2, evenly=False)
         with self.assertRaisesRegex(InputError, r"not finite at step \d"):
             self.train(replace(CONFIG, learning_rate=1e30), "b")
         for name, content in before.items():

@@ -10,6 +10,7 @@ import unittest
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from safetensors import safe_open
@@ -29,6 +30,7 @@ from CTForgeryScanLib.models import load_model
 from support import ROOT
 from training import evaluate, fit_slice_classifier, slice_set, splits, train_detector
 from training.data import read_slices
+from training.experiment import Experiment
 from training.forgers.copy_move import CopyMove
 from training.out_of_fold import load_detector
 from training.slice_set import Turn, paired_slices
@@ -142,6 +144,11 @@ class FromLuna16(unittest.TestCase):
         with self.assertRaisesRegex(InputError, "other folds"):
             train_detector.main([*places, "--fold", "0"])
         folds.write_text(dealt)
+        with (
+            mock.patch.object(Experiment, "data", "of other slices"),
+            self.assertRaisesRegex(InputError, "trained on other slices"),
+        ):
+            train_detector.main([*places, "--fold", "0"])
         config.write_text(config.read_text() + "seed: 9\n")
         with self.assertRaisesRegex(InputError, "trained by another configuration"):
             train_detector.main([*places, "--fold", "0"])
@@ -184,7 +191,7 @@ class FromLuna16(unittest.TestCase):
             evaluate.main(places)
         detector.write_bytes(b"damaged")
         with self.assertRaisesRegex(InputError, "is damaged .*: remove it"):
-            evaluate.main(places)
+            load_detector(detector)
         further = [*self.experiment(given | {"name": "further", "start_from": "mine"}), "--fold", "all"]
         with self.assertRaisesRegex(InputError, "needs --start"):
             train_detector.main(further)
@@ -214,6 +221,9 @@ class FromLuna16(unittest.TestCase):
         self.assertFalse([s for s in read_slices(self.slices, frozenset({"1.2.3"})) if s.patient == "1.2.3"])
 
         names = [s.name for s in slices]
+        (self.slices / "finished").unlink()
+        with self.assertRaisesRegex(InputError, "is not finished: give training.slice_set again"):
+            read_slices(self.slices)
         records_path(self.slices, "1.2.4").unlink()
         self.make("--sites", "2", "--whole", "3")
         self.assertEqual([s.name for s in read_slices(self.slices)], names)

@@ -76,6 +76,12 @@ def of_unseen(scans: Sequence[Scan], seen: Collection[str], *, leave_out: bool) 
     if known:
         what = "Left out" if leave_out else "Forged too, which --unseen would leave out"
         print(f"{what}: {len(known)} scans of patients that the generators learnt from.", file=sys.stderr)
+    elif seen:
+        print(
+            "Of no scan is it known that a generator learnt from its patient: make sure that patients have the names "
+            "that they had then.",
+            file=sys.stderr,
+        )
     left = tuple(scan for scan in scans if not (leave_out and scan.patient in seen))
     if not left:
         raise InputError(

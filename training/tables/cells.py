@@ -45,6 +45,7 @@ from training.windows_config import WindowsConfig
 from training.windows_dataset import TrainingSamples
 
 _KEPT_TOGETHER = 16
+_LINEAR_MOST = 200_000  # windows that it is fitted on, all in memory at once
 _LINEAR_EPOCHS = 6  # epochs of windows that the linear model is fitted on; a network sees up to 30
 
 
@@ -201,7 +202,10 @@ def _linear_dct(training: Sequence[Slice], config: WindowsConfig) -> WindowLogit
         passes=config.passes,
         seed=config.seed,
     )
-    windows, labels = samples.cut(np.concatenate([samples.epoch(n) for n in range(_LINEAR_EPOCHS)]))
+    drawn = np.concatenate([samples.epoch(n) for n in range(_LINEAR_EPOCHS)])
+    if len(drawn) > _LINEAR_MOST:
+        drawn = np.random.default_rng(config.seed).choice(drawn, _LINEAR_MOST, replace=False)
+    windows, labels = samples.cut(drawn)
     return fit_dct(windows, labels == 1).logits
 
 

@@ -70,3 +70,5 @@ def ours(
             done += 1
             if done == per_kind:
                 break
+        if not done:
+            print(f"{series.name}: no site of the kind {kind} could be forged", flush=True)

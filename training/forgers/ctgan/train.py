@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -102,15 +104,24 @@ def cube_set(scans: Sequence[Scan], config: Config) -> CubeSet:
     rng = np.random.default_rng(config.seed)
     bases = _Bases()
     patients = []
+    started = time.monotonic()
     enough = math.ceil(config.cubes / len(scans)) if scans else 0  # places of a scan; all bases lie in memory
     for number, scan in enumerate(scans, start=1):
         if scan.patient in config.without:
             continue
-        volume = scan.load()
+        try:
+            volume = scan.load()
+        except InputError as error:
+            print(f"Left out: {scan.name}: {error}", file=sys.stderr, flush=True)
+            continue
         if volume.spacing_mm[2] > _THICKEST_MM:
             continue
         patients.append(scan.patient)
-        print(f"Cutting cubes: scan {number} of {len(scans)}, {scan.name}", flush=True)
+        left = (time.monotonic() - started) / number * (len(scans) - number)
+        print(
+            f"Cutting cubes: scan {number} of {len(scans)}, {scan.name}, about {left / 60:.0f} min left",
+            flush=True,
+        )
         _cut_bases(bases, scan, volume, config, enough, rng)
     if not bases.nodules and not bases.others:
         raise InputError("the scans hold no place to learn from: give series of the chest with lung in them.")
