@@ -337,7 +337,8 @@ class Moved(SceneCase):
         for name, said in (("as scanned", False), ("edited", True)):
             slicer.mrmlScene.Clear()
             slicer.util.loadScene(str(self.folder / f"{name}.mrb"))
-            self.assertEqual(self.widget.ui.verdictLabel.text, "Suspicious: 1 region")
+            verdict = "Before the CT was changed: Suspicious: 1 region" if said else "Suspicious: 1 region"
+            self.assertEqual(self.widget.ui.verdictLabel.text, verdict)
             self.assertEqual("was changed" in self.widget.ui.notesLabel.text, said)
 
 

@@ -134,8 +134,10 @@ def _scan_tables(study: Study) -> list[str]:
     lines = [
         "The scans are untouched series of the data, forged at random places in lung by CT-GAN's published pasting",
         f"with {_CONTENT[study.forger.name]}. They are judged by the dense detector of {DEFAULT_MODEL}'s runs, the",
-        "fold's own slice classifier and region rule, none of which saw the patient. The paper's network, window by",
-        "window, would take hours a scan on a CPU and was not asked.",
+        "fold's own slice classifier and region rule, none of which saw the patient; the generators may have (their",
+        "cards say whom they learnt from). A slice is flagged for itself or in a region, a place elsewhere is false",
+        "only where nothing was touched. The paper's network, window by window, would take hours a scan on a CPU and",
+        "was not asked.",
         "",
         "| scan | series, spacing | TP | TN | FP | FN | ACC | P | R | F1 | areas found (9 of 10) | false areas "
         "| regions on sites | false regions | paper: TP/TN/FP/FN, F1 | paper: areas |",
