@@ -15,7 +15,7 @@ from scipy import ndimage, stats
 import phantoms
 from CTForgeryScanLib import assessable
 from CTForgeryScanLib.processing import ProcessingTraces, grey_level_gaps, measure_processing
-from CTForgeryScanLib.volume import load_volume
+from CTForgeryScanLib.volume import Volume, load_volume
 from support import ROOT, needs_shared_data, real_data
 from training.measure_processing import equalised, fit_maxima, fit_tail, processed, processes
 
@@ -121,6 +121,11 @@ class LimitsTest(unittest.TestCase):
         self.assertAlmostEqual(fit_tail(tail)["warn"], float(stats.expon.isf(0.01, 0.0, 2.0)), delta=0.3)
 
 
+def processing_reasons(volume: Volume) -> list[assessable.Reason]:
+    """All but the warning of thick slices, which is true of both series as they are."""
+    return [r for r in assessable.assess(volume, {}).reasons if r.code != "thick_slices"]
+
+
 @needs_shared_data
 class RealDataTest(unittest.TestCase):
     """All series, slices and processes: ``python -m training.measure_processing``."""
@@ -131,10 +136,10 @@ class RealDataTest(unittest.TestCase):
             ("Lung_Dx-A0002_B40f", {"Gauss 0.5 px", "Lanczos, 0.85 times", "median 3x3"}),
         ):
             volume = load_volume(real_data() / "ct" / case)
-            self.assertEqual(assessable.assess(volume, {}).reasons, ())
+            self.assertEqual(processing_reasons(volume), [])
             for process in processes():
                 with self.subTest(series=case, process=process[0]):
-                    reasons = assessable.assess(processed(volume, process), {}).reasons
+                    reasons = processing_reasons(processed(volume, process))
                     self.assertEqual(bool(reasons), process[0] not in harmless, reasons)
 
     def test_the_worst_untouched_slices_keep_their_distance(self) -> None:
