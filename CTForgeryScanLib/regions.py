@@ -221,13 +221,12 @@ def _usual(
     slices, as in a short range, each would be what is usual for the other.
     """
     elsewhere, beside = averaged.copy(), asked.copy()
+    # Slices without lung would make any that has some look hot.
+    judged = int(asked.any(axis=(1, 2)).sum())
     usual = None
     for _ in range(1 + _OTHER_SITES):
         elsewhere[:, *around], beside[:, *around] = -LIMIT, False
         compared = np.count_nonzero(beside, axis=(1, 2)) >= NEIGHBOURS**2
-        judged = int(
-            asked.any(axis=(1, 2)).sum()
-        )  # slices without lung would make any that has some look hot
         # The median of fewer would be that of nothing, above which any place rises.
         if compared.sum() < max(rule.fewest_slices, judged // 2 + 1):
             break

@@ -134,20 +134,18 @@ def _flaggedAlone(result):
     alone = sum(s["flagged"] and not any(a <= s["k"] <= b for a, b in regions) for s in result["slices"])
     if alone and (result["verdict"] == "no_tampering_found" or regions):
         yield _(
-            "{count} slices are flagged alone: their neighbours do not agree on a place, so that they make no region."
+            "Slices flagged alone: {count}. Their neighbours do not agree on a place, so they make no region."
             " That happens in untouched scans too; look at them."
         ).format(count=alone)
 
 
 def _notMade(result):
-    """Which tests that look for traces in the voxels could not be made."""
-    reasons = dict.fromkeys(
+    """Why tests that look for traces in the voxels could not be made, each reason once."""
+    yield from dict.fromkeys(
         evidence["reason"]
         for evidence in result["evidence"]
         if not evidence["applicable"] and evidence["test"] in SOURCES
     )
-    if reasons:
-        yield _("Not looked for: {reasons}").format(reasons=" ".join(reasons))
 
 
 def centreText(volume, region):

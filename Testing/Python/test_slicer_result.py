@@ -487,6 +487,33 @@ class Scene(ResultCase):
         np.testing.assert_allclose(markers.GetNthControlPointPosition(0), region["center_ras"], atol=1e-6)
         self.assertEqual(scene.node_of(volume, scene.SEGMENTATION).GetSegmentation().GetNumberOfSegments(), 1)
 
+    def test_notes_say_what_a_verdict_alone_would_not(self) -> None:
+        from CTForgeryScanPanel import texts
+
+        from CTForgeryScanLib import scene
+
+        volume = add_ct()
+        self.show(volume)
+        result = scene.read_result(volume)
+        assert result is not None
+        (region,) = result["regions"]
+        alone = next(s for s in result["slices"] if not s["flagged"])
+        told = "\n".join(texts.notes(volume, result))
+        for words in ("overlap", "flagged alone", "no lung noise"):
+            self.assertNotIn(words, told)
+        result["regions"].append(region | {"id": 2, "source": "copied_noise"})
+        alone["flagged"] = True
+        unmade = {
+            "test": "copied_noise",
+            "applicable": False,
+            "reason": "There is no lung noise.",
+            "found": False,
+        }
+        result["evidence"] = [unmade, unmade]
+        told = "\n".join(texts.notes(volume, result))
+        for words in ("Regions overlap", "Slices flagged alone: 1.", "There is no lung noise."):
+            self.assertEqual(told.count(words), 1, told)
+
     def test_the_summary_goes_to_the_clipboard(self) -> None:
         import qt
 
