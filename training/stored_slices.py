@@ -22,6 +22,7 @@ from training.whole_file import whole
 SETTINGS = "slice-set.json"
 """The file by which a folder of stored slices is known, and what it was made with."""
 _FINISHED = "finished"
+_MACOS_FILES = 10_240
 _RECORDS = ".slices.json"
 _TOLD = [f.name for f in fields(Slice) if f.name not in ("hu", "hot", "twin")]
 
@@ -81,8 +82,11 @@ def _allow_many_files() -> None:
     with suppress(ImportError, ValueError, OSError):
         import resource  # not on Windows, which has no such limit
 
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # "Unlimited" is what macOS says and does not take; this many it gives.
+        wanted = _MACOS_FILES if hard == resource.RLIM_INFINITY else hard
+        if soft not in (resource.RLIM_INFINITY, hard):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def _planes_path(folder: Path, name: str) -> Path:
